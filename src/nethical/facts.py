@@ -1,0 +1,187 @@
+"""What a run can say happened: one frozen dataclass per kind of fact.
+
+Facts carry plain values and digests only (JSON values, never models or tables), so that any
+sink can store them and anybody can check them. ``event_type`` is the name under which a fact
+is stored; six of them are the names that scripts around this project have long looked for:
+training_start, data_loaded, data_split, training_completed, validation_metrics, model_saved.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+__all__ = [
+    "Calibrated",
+    "DataLoaded",
+    "DataSplit",
+    "Evaluated",
+    "Fact",
+    "GateDecided",
+    "LeaksProbed",
+    "ModelFitted",
+    "ModelSaved",
+    "RolesInferred",
+    "RunStarted",
+    "SourceFellBack",
+    "StageFailed",
+    "Warned",
+]
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Something that happened in a run."""
+
+    event_type: ClassVar[str]
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the fact as JSON values, its ``event_type`` first."""
+        return {"event_type": self.event_type, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class RunStarted(Fact):
+    """A run began, with the plan that decides everything in it."""
+
+    event_type = "training_start"
+    run_id: str
+    model_type: str
+    name: str
+    epochs: int
+    batch_size: int
+    num_samples: int
+    seed: int
+    plan: dict[str, Any]
+    environment: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SourceFellBack(Fact):
+    """No data was named or reachable, so synthetic data takes its place."""
+
+    event_type = "source_fallback"
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class DataLoaded(Fact):
+    """A table was read: where from, how big, and its digest."""
+
+    event_type = "data_loaded"
+    source: str
+    num_samples: int
+    columns: int
+    unlabelled: int
+    digest: str
+    details: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RolesInferred(Fact):
+    """Each column got a role, with the reason."""
+
+    event_type = "roles_inferred"
+    roles: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class LeaksProbed(Fact):
+    """The table was probed for what gives the label away."""
+
+    event_type = "leaks_probed"
+    suspects: list[dict[str, Any]]
+    dropped: list[str]
+    accepted: list[str]
+    duplicate_rows: int
+    sorted_by_label: bool
+
+
+@dataclass(frozen=True)
+class DataSplit(Fact):
+    """The rows went into disjoint parts."""
+
+    event_type = "data_split"
+    strategy: str
+    train_samples: int
+    val_samples: int
+    parts: dict[str, int]
+    positives: dict[str, int]
+    groups: dict[str, int]
+    gate_digest: str
+
+
+@dataclass(frozen=True)
+class ModelFitted(Fact):
+    """A model learnt from the train part."""
+
+    event_type = "training_completed"
+    model_type: str
+    epochs: int
+    epochs_run: float | None
+    training_duration_seconds: float
+    notes: list[str]
+    details: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Calibrated(Fact):
+    """Scores became probabilities, and the decision thresholds were set."""
+
+    event_type = "calibrated"
+    method: str
+    rows: int
+    thresholds: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Evaluated(Fact):
+    """Metrics of the gate part, with their 95 % intervals."""
+
+    event_type = "validation_metrics"
+    metrics: dict[str, float | None]
+    intervals: dict[str, list[float | None]]
+    rows: int
+
+
+@dataclass(frozen=True)
+class GateDecided(Fact):
+    """The gate judged the model, criterion by criterion."""
+
+    event_type = "gate_decided"
+    verdict: str
+    criteria: list[dict[str, Any]]
+    comparison: dict[str, Any] | None
+    promoted: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class ModelSaved(Fact):
+    """A bundle was published; ``signature_digest`` is the digest of its model.sig."""
+
+    event_type = "model_saved"
+    model_id: str
+    model_path: str
+    metrics_path: str
+    promoted: bool
+    signature_digest: str
+
+
+@dataclass(frozen=True)
+class Warned(Fact):
+    """The user was warned of something."""
+
+    event_type = "warning"
+    message: str
+
+
+@dataclass(frozen=True)
+class StageFailed(Fact):
+    """A stage raised; the run ends with this error."""
+
+    event_type = "stage_failed"
+    stage: str
+    error: str
+    message: str
