@@ -1,0 +1,1 @@
+"""Pure functions of labels and probabilities: how good, how calibrated, how sure."""

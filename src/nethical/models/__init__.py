@@ -1,0 +1,1 @@
+"""Model types, each behind the one protocol of `base`."""

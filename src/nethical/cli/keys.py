@@ -1,0 +1,76 @@
+"""``nethical keys``: the keys of this machine, and whose others are believed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import argparse
+
+    from nethical.cli.console import Console
+    from nethical.keys import Keys
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
+    """Add ``keys`` to the commands."""
+    keys = commands.add_parser("keys", help="the keys of this machine, and whose are believed")
+    keys.set_defaults(run=run)
+    actions = keys.add_subparsers(dest="action", metavar="ACTION", required=True)
+    show = actions.add_parser("show", help="show fingerprints and the public key")
+    show.add_argument("--pem", action="store_true", help="print the public key only")
+    trust = actions.add_parser("trust", help="believe the models of another key from now on")
+    trust.add_argument("file", metavar="FILE", type=Path, help="its public key, PEM")
+    export = actions.add_parser("export-row-key", help="hand the row key to an auditor")
+    export.add_argument("file", metavar="FILE", type=Path, help="a file to be made")
+    for parser in (show, trust, export):
+        parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Do what ``nethical keys ACTION`` asks, and return the exit code."""
+    from nethical.keys import Keys, default_home
+
+    keys = Keys(default_home())
+    if args.action == "show":
+        _show(args, keys, console)
+    elif args.action == "trust":
+        fingerprint = keys.trust(args.file)
+        console.info(f"models signed by {fingerprint} are believed from now on")
+        if console.json_output:
+            console.json({"trusted": fingerprint})
+    else:
+        keys.export_row_key(args.file)
+        console.info(f"row key written to {args.file}; whoever has it can recognise rows")
+        if console.json_output:
+            console.json({"path": str(args.file), "row_fingerprint": keys.row_fingerprint()})
+    return 0
+
+
+def _show(args: argparse.Namespace, keys: Keys, console: Console) -> None:
+    pem = keys.public_key_pem().decode()
+    if args.pem and not console.json_output:
+        console.line(pem.rstrip())
+        return
+    own = keys.fingerprint()
+    others = sorted(keys.trusted().keys() - {own})
+    if console.json_output:
+        document = {
+            "home": str(keys.home),
+            "fingerprint": own,
+            "public_key": pem,
+            "row_fingerprint": keys.row_fingerprint(),
+            "trusted": others,
+        }
+        console.json(document)
+        return
+    rows = [
+        ["bundle key", own, "signs models"],
+        ["row key", keys.row_fingerprint(), "blinds row digests"],
+        *(["trusted", other, "its models are believed"] for other in others),
+    ]
+    console.line(f"keys in {keys.home}")
+    console.table(["KEY", "FINGERPRINT", "USE"], rows)
+    console.line(f"\n{pem.rstrip()}")

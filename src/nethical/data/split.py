@@ -1,0 +1,223 @@
+"""Disjoint parts of a table: train, tune, calibrate, gate.
+
+Random and grouped splits are a keyed hash of the row (or of its group), not a shuffle: equal
+and near-equal rows fall on the same side by construction, a row keeps its part while the table
+grows, and whoever trains with the same seed later has never seen these gate rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nethical.data.roles import Role
+from nethical.data.rows import column_words, keyed_digests, seed_key
+from nethical.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from nethical.data.table import LabelledTable
+
+__all__ = ["PARTS", "SHARES", "SHARES_WITH_SEARCH", "Split", "split"]
+
+PARTS = ("train", "tune", "calibrate", "gate")
+SHARES = {"gate": 0.2, "calibrate": 0.2, "train": 0.6}
+SHARES_WITH_SEARCH = {"gate": 0.2, "calibrate": 0.15, "tune": 0.15, "train": 0.5}
+RANKED_BELOW = 2000
+SMALL_GATE = 200
+FEW_DISTINCT = 100
+LARGE_BLOCK = 0.05
+TRAIN_WORDS = frozenset({"train", "training", "0"})
+TEST_WORDS = frozenset({"test", "testing", "gate", "eval", "1"})
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which part each row is in.
+
+    Args:
+        part: Index into PARTS, shape (n,).
+        strategy: random, grouped, temporal, or given (by a column or by test data).
+        notes: What the user should know about it.
+        duplicates: Rows that equal or nearly equal another row; each set is on one side.
+    """
+
+    part: NDArray[np.int8]
+    strategy: str
+    notes: tuple[str, ...]
+    duplicates: int
+
+    def mask(self, name: str) -> NDArray[np.bool_]:
+        """Return which rows are in a part, shape (n,)."""
+        return np.asarray(self.part == PARTS.index(name))
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of rows of each part that has any."""
+        counts = np.bincount(self.part, minlength=len(PARTS))
+        return {name: int(counts[i]) for i, name in enumerate(PARTS) if counts[i]}
+
+
+def split(
+    table: LabelledTable,
+    *,
+    strategy: str = "auto",
+    column: str | None = None,
+    seed: int,
+    shares: Mapping[str, float] = SHARES,
+) -> Split:
+    """Return the part of each row.
+
+    Args:
+        table: The labelled rows.
+        strategy: auto, random, grouped or temporal; auto is grouped when there is a group
+            column, temporal when there is a time column, else random.
+        column: A column that says train or test for each row.
+        seed: Decides the hash.
+        shares: Part sizes, in the order in which they are cut from the hash.
+
+    Raises:
+        UsageError: The strategy needs a column that is not there.
+        DataError: A part would hold one class only, or nothing.
+    """
+    roles = table.roles
+    if strategy == "auto":
+        by_role = "temporal" if roles.one(Role.TIME) else "random"
+        strategy = "grouped" if roles.one(Role.GROUP) else by_role
+    rows, distinct = _row_positions(table, seed)
+    if column is not None:
+        parts, notes, strategy = *_given(table, column, rows, shares), "given"
+    elif strategy == "temporal":
+        parts, notes = _temporal(table, shares)
+    elif strategy == "grouped":
+        parts, notes = _hashed(_group_positions(table, seed), shares)
+    else:
+        parts, notes = _hashed(rows, shares)
+    result = Split(parts, strategy, tuple(notes), len(table) - distinct)
+    _check(table, result)
+    return result
+
+
+def _unit(digests: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    return np.ascontiguousarray(digests[:, 0])
+
+
+def _row_positions(table: LabelledTable, seed: int) -> tuple[NDArray[np.uint64], int]:
+    """Return each row's place on the hash circle, and the number of distinct rows."""
+    key = seed_key(seed, "split")
+    positions = _unit(table.digests(key))
+    order = np.argsort(positions, kind="stable")
+    ordered = positions[order]
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+    sizes = np.diff(np.append(starts, len(ordered)))
+    if len(starts) >= FEW_DISTINCT and sizes.max() <= max(LARGE_BLOCK * len(table), 2):
+        return positions, len(starts)
+    # Few possible values: equal rows are separate observations, told apart by their count.
+    occurrence = np.empty(len(ordered), dtype=np.uint64)
+    occurrence[order] = np.arange(len(ordered)) - np.repeat(starts, sizes)
+    return _unit(keyed_digests([positions, occurrence], key)), len(table)
+
+
+def _group_positions(table: LabelledTable, seed: int) -> NDArray[np.uint64]:
+    name = table.roles.one(Role.GROUP)
+    if name is None:
+        raise UsageError(
+            "--split grouped needs a group column", mend="name one with --group-column COLUMN"
+        )
+    import pyarrow as pa
+
+    words = column_words(pa.chunked_array([table.texts(name)]))
+    return _unit(keyed_digests([words], seed_key(seed, "split")))
+
+
+def _hashed(
+    positions: NDArray[np.uint64], shares: Mapping[str, float]
+) -> tuple[NDArray[np.int8], list[str]]:
+    edges = np.cumsum(list(shares.values()))[:-1]
+    codes = np.array([PARTS.index(name) for name in shares], dtype=np.int8)
+    if len(positions) >= RANKED_BELOW:
+        return codes[np.searchsorted(edges, positions / 2.0**64, side="right")], []
+    blocks, inverse, sizes = np.unique(positions, return_inverse=True, return_counts=True)
+    middle = (np.cumsum(sizes) - sizes / 2) / len(positions)
+    note = f"fewer than {RANKED_BELOW} rows: more rows may later move a row to another part"
+    return codes[np.searchsorted(edges, middle, side="right")][inverse], [note] * bool(len(blocks))
+
+
+def _temporal(
+    table: LabelledTable, shares: Mapping[str, float]
+) -> tuple[NDArray[np.int8], list[str]]:
+    """Return parts in order of time: train first, gate last; one instant is in one part."""
+    name = table.roles.one(Role.TIME)
+    if name is None:
+        raise UsageError(
+            "--split temporal needs a time column", mend="name one with --time-column COLUMN"
+        )
+    instants = _instants(table, name)
+    order = list(shares)[::-1]
+    edges = np.cumsum([shares[part] for part in order])[:-1]
+    codes = np.array([PARTS.index(part) for part in order], dtype=np.int8)
+    moments, inverse, sizes = np.unique(instants, return_inverse=True, return_counts=True)
+    middle = (np.cumsum(sizes) - sizes / 2) / len(instants)
+    del moments
+    return codes[np.searchsorted(edges, middle, side="right")][inverse], []
+
+
+def _instants(table: LabelledTable, name: str) -> NDArray[np.int64]:
+    import pyarrow as pa
+
+    column = table.frame.column(name)
+    try:
+        if pa.types.is_large_string(column.type):
+            column = column.cast(pa.timestamp("us"))
+        values = column.cast(pa.int64(), safe=False)
+    except pa.ArrowInvalid as error:
+        raise DataError(
+            f"time column {name!r} cannot be read: {str(error).splitlines()[0]}",
+            mend="write times as YYYY-MM-DD HH:MM:SS, or as numbers",
+        ) from error
+    if values.null_count:
+        raise DataError(
+            f"time column {name!r} is missing in {values.null_count} rows",
+            mend="fill the times in, or pass --split random",
+        )
+    return np.asarray(values.to_numpy(), dtype=np.int64)
+
+
+def _given(
+    table: LabelledTable, column: str, positions: NDArray[np.uint64], shares: Mapping[str, float]
+) -> tuple[NDArray[np.int8], list[str]]:
+    """Return parts as a column says: test rows are the gate, train rows are cut by the hash."""
+    codes, texts = table.codes(column)
+    words = [text.lower() for text in texts]
+    unknown = [text for text in texts if text.lower() not in TRAIN_WORDS | TEST_WORDS]
+    if unknown:
+        raise DataError(
+            f"split column {column!r} holds {unknown[0]!r}",
+            mend="use the values train and test",
+        )
+    is_test = np.array([word in TEST_WORDS for word in words])[codes]
+    rest = {name: share for name, share in shares.items() if name != "gate"}
+    total = sum(rest.values())
+    parts = np.full(len(table), PARTS.index("gate"), dtype=np.int8)
+    parts[~is_test], notes = _hashed(
+        positions[~is_test], {name: share / total for name, share in rest.items()}
+    )
+    shared = np.isin(positions[is_test], positions[~is_test]).sum()
+    if shared:
+        notes.append(f"{shared} test rows equal or nearly equal a train row")
+    return parts, notes
+
+
+def _check(table: LabelledTable, result: Split) -> None:
+    for name in ("train", "calibrate", "gate"):
+        labels = table.y[result.mask(name)]
+        if len(labels) == 0 or labels.min() == labels.max():
+            held = "no rows" if len(labels) == 0 else f"one class only ({len(labels)} rows)"
+            raise DataError(
+                f"the {name} part has {held}, of {len(table)} rows by the {result.strategy} split",
+                mend="add rows of the rarer class, or choose another --split",
+            )

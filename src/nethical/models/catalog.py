@@ -1,0 +1,56 @@
+"""Model types by name, imported when they are asked for.
+
+A third party adds a type by an entry point of the group ``nethical.models`` that names a
+function ``build(settings) -> Model``; its class also has ``from_parts``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from nethical.errors import UsageError
+
+if TYPE_CHECKING:
+    from nethical.models.base import Model, Parts, Settings
+
+__all__ = ["BUILT_IN", "build", "names", "restore"]
+
+BUILT_IN = ("heuristic", "logistic", "boosted")
+GROUP = "nethical.models"
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all model types, ours first."""
+    from importlib.metadata import entry_points
+
+    found = sorted(point.name for point in entry_points(group=GROUP))
+    return BUILT_IN + tuple(name for name in found if name not in BUILT_IN)
+
+
+def _builder(name: str) -> Any:  # noqa: ANN401 - a function of a plug-in
+    if name in BUILT_IN:
+        return import_module(f"nethical.models.{name}").build
+    from importlib.metadata import entry_points
+
+    for point in entry_points(group=GROUP, name=name):
+        return point.load()
+    raise UsageError(f"there is no model type {name!r}", mend=f"choose one of {', '.join(names())}")
+
+
+def build(name: str, settings: Settings) -> Model:
+    """Return an unfitted model of a type.
+
+    Raises:
+        UsageError: There is no such type.
+    """
+    model: Model = _builder(name)(settings)
+    return model
+
+
+def restore(name: str, parts: Parts) -> Model:
+    """Return the model of a type that was stored as parts."""
+    from nethical.models.base import Settings
+
+    model: Model = type(_builder(name)(Settings())).from_parts(parts)
+    return model
