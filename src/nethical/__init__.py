@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nethical.errors import NethicalError
-    from nethical.pipeline import Outcome, Plan
+    from nethical.pipeline import Outcome, train
+    from nethical.plan import Plan
     from nethical.run import Run, Sink
-    from nethical.trained import TrainedModel
-    from nethical.workspace import load, train
+    from nethical.trained import TrainedModel, load
 
 __all__ = ["NethicalError", "Outcome", "Plan", "Run", "Sink", "TrainedModel", "load", "train"]
 __version__ = "0.1.0"
@@ -17,12 +17,12 @@ __version__ = "0.1.0"
 _HOMES = {
     "NethicalError": "errors",
     "Outcome": "pipeline",
-    "Plan": "pipeline",
+    "Plan": "plan",
     "Run": "run",
     "Sink": "run",
     "TrainedModel": "trained",
-    "load": "workspace",
-    "train": "workspace",
+    "load": "trained",
+    "train": "pipeline",
 }
 
 

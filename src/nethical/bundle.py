@@ -7,6 +7,7 @@ is moved to another version meanwhile never mixes two bundles.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -81,6 +82,10 @@ class Bundle:
     claims: Mapping[str, Any]
     fingerprint: str
     signature_digest: str
+
+    def document(self, name: str) -> Any:  # noqa: ANN401 - any JSON value
+        """Return a JSON file of the bundle."""
+        return json.loads(self.files[name])
 
 
 def read(path: Path, trusted: Mapping[str, EllipticCurvePublicKey]) -> Bundle:

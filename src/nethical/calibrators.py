@@ -27,6 +27,7 @@ __all__ = ["Calibrator", "Isotonic", "Sigmoid", "fit", "from_document"]
 
 ISOTONIC_FROM = 1000
 LARGEST_LOGIT = 700.0
+HIGHEST_LOGIT = 36.0  # the next one's probability would be rounded to 1
 
 
 class Calibrator(Protocol):
@@ -56,13 +57,13 @@ class Sigmoid:
 
     def predict(self, scores: Floats) -> Floats:
         """Return probabilities of class 1, shape (n,)."""
-        logits = np.clip(self.slope * scores + self.intercept, -LARGEST_LOGIT, LARGEST_LOGIT)
+        logits = np.clip(self.slope * scores + self.intercept, -LARGEST_LOGIT, HIGHEST_LOGIT)
         return np.asarray(1 / (1 + np.exp(-logits)))
 
     def predict_one(self, score: float) -> float:
         """Return the probability of one score."""
         logit = self.slope * score + self.intercept
-        return 1 / (1 + math.exp(-min(max(logit, -LARGEST_LOGIT), LARGEST_LOGIT)))
+        return 1 / (1 + math.exp(-min(max(logit, -LARGEST_LOGIT), HIGHEST_LOGIT)))
 
     def to_document(self) -> dict[str, Any]:
         """Return the calibrator as JSON values."""

@@ -94,7 +94,6 @@ class LeaksProbed(Fact):
     suspects: list[dict[str, Any]]
     dropped: list[str]
     accepted: list[str]
-    duplicate_rows: int
     sorted_by_label: bool
 
 
@@ -109,6 +108,7 @@ class DataSplit(Fact):
     parts: dict[str, int]
     positives: dict[str, int]
     groups: dict[str, int]
+    duplicate_rows: int
     gate_digest: str
 
 

@@ -300,6 +300,7 @@ def _fairness(evidence: Evidence, limits: Limits) -> Criterion:
     from scipy.special import ndtr
 
     gate = evidence.gate
+    title = f"ECE of each fairness group <= {limits.max_ece:g}"
     tests: list[tuple[float, str, Interval]] = []
     small = []
     for column, values in evidence.fairness.items():
@@ -310,6 +311,8 @@ def _fairness(evidence: Evidence, limits: Limits) -> Criterion:
                 continue
             groups = None if gate.groups is None else gate.groups[rows]
             error = ece_debiased(gate.y_true[rows], gate.y_proba[rows], groups, level=LEVEL)
+            if math.isnan(error.low):
+                return _unknown(title, error, limits.max_ece, int(rows.sum()))
             spread = max((error.high - error.estimate) / 1.6449, 1e-12)
             p_value = float(ndtr((limits.max_ece - error.estimate) / spread))
             tests.append((p_value if error.low > 0 else 1.0, f"{column}={level}", error))
@@ -325,7 +328,7 @@ def _fairness(evidence: Evidence, limits: Limits) -> Criterion:
     )
     worst = max((test[2] for test in tests), key=lambda i: i.estimate, default=None)
     return Criterion(
-        f"ECE of each fairness group <= {limits.max_ece:g}",
+        title,
         worst.estimate if worst else None,
         worst.low if worst else None,
         limits.max_ece,

@@ -48,6 +48,11 @@ def default_home() -> Path:
     return user_config_path("nethical")
 
 
+def row_key_name(key: bytes) -> str:
+    """Return ``SHA256:`` and the hex SHA-256 of a row key, which does not give it away."""
+    return "SHA256:" + hashlib.sha256(key).hexdigest()
+
+
 class Keys:
     """The keys in one home folder; each is made when it is first used.
 
@@ -100,7 +105,7 @@ class Keys:
 
     def row_fingerprint(self) -> str:
         """Return ``SHA256:`` and the hex SHA-256 of the row key, which does not give it away."""
-        return "SHA256:" + hashlib.sha256(self.row_key()).hexdigest()
+        return row_key_name(self.row_key())
 
     def row_keys(self) -> list[bytes]:
         """Return the row key and those before it, newest first."""

@@ -70,11 +70,11 @@ class Registry:
     def __init__(self, models_dir: Path, keys: Keys, clock: Callable[[], datetime]) -> None:
         keys.must_lie_outside(models_dir)
         self.models_dir = models_dir
-        self._keys = keys
+        self.keys = keys
         self._clock = clock
         self._shelf = Shelf(models_dir)
 
-    def publish(
+    def publish(  # noqa: PLR0913 - one version
         self,
         *,
         model_id: str,
@@ -82,6 +82,7 @@ class Registry:
         files: Mapping[str, bytes],
         claims: Mapping[str, Any],
         promote: bool,
+        baseline: str | None,
         details: Mapping[str, Any],
     ) -> Published:
         """Sign and store a version, whole or not at all, and make it current or a candidate.
@@ -92,6 +93,8 @@ class Registry:
             files: Every file of the bundle but the signature.
             claims: JSON values to sign beside the files; the name is added.
             promote: Whether it becomes the current version of its name.
+            baseline: The current version that it was judged beside, or None; if another one is
+                current by now it becomes a candidate all the same.
             details: JSON values for its line of history.
 
         Raises:
@@ -101,9 +104,11 @@ class Registry:
         _check_word(NAME, "model name", name)
         _check_word(MODEL_ID, "model id", model_id)
         claims = {**claims, "name": name}
-        signature = sign(files, name=model_id, key=self._keys.bundle_key(), claims=claims)
+        signature = sign(files, name=model_id, key=self.keys.bundle_key(), claims=claims)
         with self._writing() as history:
             path = self._shelf.add(model_id, {**files, SIGNATURE_FILE: signature})
+            current = self.current(name)
+            promote = promote and (current.name if current else None) == baseline
             status = "current" if promote else "candidate"
             self._commit(history, [self._entry("published", model_id, name, status, details)])
         return Published(model_id, path, digest(signature), promote)
@@ -194,7 +199,7 @@ class Registry:
         Raises:
             IntegrityError: It is not what was signed, or another model lies under its id.
         """
-        found = bundle.read(self.find(reference), self._keys.trusted())
+        found = bundle.read(self.find(reference), self.keys.trusted())
         if self._owns(found.path) and found.model_id != found.path.name:
             raise IntegrityError(
                 f"{found.path} holds the model {found.model_id}",

@@ -85,6 +85,7 @@ class Run:
         progress: Progress = silent,
     ) -> None:
         self._sinks = tuple(sinks)
+        self.warnings: list[str] = []
         self.clock = clock
         self.progress = progress
         self.started_at = clock()
@@ -98,6 +99,7 @@ class Run:
 
     def warn(self, message: str) -> None:
         """Record a warning that the user should see."""
+        self.warnings.append(message)
         self.record(Warned(message))
 
     def seal(self) -> Receipt | None:

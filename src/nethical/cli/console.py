@@ -13,11 +13,11 @@ __all__ = ["Console", "printable"]
 
 
 def printable(text: str) -> str:
-    """Return text that came from data with control characters made visible.
+    r"""Return text that came from data with control characters made visible.
 
     Example:
         >>> printable("a" + chr(27) + "[31mb")
-        'a\\\\x1b[31mb'
+        'a\\x1b[31mb'
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import io
 import mmap
+import stat
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from nethical.data.table import normalise
 from nethical.errors import DataError
 
 if TYPE_CHECKING:
+    import gzip
+    import zipfile
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
@@ -36,6 +40,7 @@ FORMATS = {
 }
 SUFFIXES = tuple(FORMATS)
 PACKED = (".gz", ".zip")
+HIDDEN = (".", "_")
 BLOCK_BYTES = 1 << 24
 JSON_BLOCK_BYTES = 1 << 26
 MAX_MEMBERS = 10_000
@@ -43,6 +48,8 @@ MAX_UNPACKED_BYTES = 1 << 36
 MAX_RATIO = 200
 RATIO_COUNTS_FROM = 1 << 26
 SNIFFED_BYTES = 1 << 13
+UTF8 = ("utf8", "utf-8")
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,7 @@ def data_files(path: Path) -> list[_File]:
         raise DataError(f"{path} does not exist", mend="check the path given with --data")
     if path.is_dir():
         inside = sorted(p for p in path.iterdir() if p.is_file() and _format(p.name)[0])
-        files = [file for p in inside if not p.name.startswith((".", "_")) for file in _open(p)]
+        files = [file for p in inside if not p.name.startswith(HIDDEN) for file in _open(p)]
         if not files:
             raise DataError(
                 f"the folder {path} holds no table file",
@@ -173,9 +180,7 @@ def _members(path: Path) -> list[_File]:
             f"{path} would unpack to {unpacked:,} bytes in {len(infos):,} files",
             mend="unpack it by hand if you trust it, and pass the folder",
         )
-    tables = [i for i in infos if _format(i.filename)[0] and not _format(i.filename)[1]]
-    hidden = ("__MACOSX/", ".")
-    tables = [i for i in tables if not i.filename.startswith(hidden)]
+    tables = [i for i in infos if _is_table_member(i)]
     if not tables:
         raise DataError(
             f"{path} holds no table file", mend=f"put a {', '.join(SUFFIXES)} file in it"
@@ -186,22 +191,74 @@ def _members(path: Path) -> list[_File]:
     return [_File(path, _format(i.filename)[0], ".zip", i.filename) for i in tables]
 
 
-@contextmanager
-def _source(file: _File) -> Iterator[Any]:
-    """Yield the file's bytes as something that pyarrow reads from."""
-    import pyarrow as pa
+def _is_table_member(info: zipfile.ZipInfo) -> bool:
+    """Return whether an archive member is a regular, visible file with the name of a table."""
+    kind, packing = _format(info.filename)
+    unix_mode = info.external_attr >> 16
+    regular = stat.S_IFMT(unix_mode) in {0, stat.S_IFREG}
+    hidden = PurePosixPath(info.filename).name.startswith(HIDDEN)
+    return bool(kind) and not packing and regular and not hidden
 
+
+class _Unpacked(io.RawIOBase):
+    """What a gz file unpacks to, up to the limit that keeps a small file from filling memory."""
+
+    def __init__(self, packed: gzip.GzipFile, path: Path) -> None:
+        self._packed = packed
+        self._path = path
+        self._allowed = max(RATIO_COUNTS_FROM, MAX_RATIO * path.stat().st_size)
+        self._read = 0
+
+    def readable(self) -> bool:
+        """Return that it can be read."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes.
+
+        Raises:
+            DataError: The limit is passed.
+        """
+        left = self._allowed - self._read + 1
+        content = self._packed.read(left if size < 0 else min(size, left))
+        self._read += len(content)
+        if self._read > self._allowed:
+            raise DataError(
+                f"{self._path} unpacks to more than {self._allowed:,} bytes",
+                mend="unpack it by hand if you trust it, and pass the file",
+            )
+        return content
+
+
+@contextmanager
+def _bytes(file: _File) -> Iterator[Any]:
+    """Yield the file's content, unpacked, as a binary stream."""
     if file.packing == ".zip":
         import zipfile
 
         with zipfile.ZipFile(file.path) as archive, archive.open(file.member) as member:
-            seekable = file.format == "parquet"
-            yield pa.PythonFile(io.BytesIO(member.read()) if seekable else member, mode="r")
+            yield member
     elif file.packing == ".gz":
-        with pa.CompressedInputStream(pa.OSFile(str(file.path)), "gzip") as stream:
-            yield pa.BufferReader(stream.read()) if file.format == "parquet" else stream
+        import gzip
+
+        with gzip.open(file.path) as packed:
+            yield _Unpacked(packed, file.path)
     else:
+        with file.path.open("rb") as raw:
+            yield raw
+
+
+@contextmanager
+def _source(file: _File) -> Iterator[Any]:
+    """Yield the file's content as something that pyarrow reads from."""
+    import pyarrow as pa
+
+    if not file.packing:
         yield str(file.path)
+        return
+    with _bytes(file) as content:
+        seekable = file.format == "parquet"
+        yield pa.PythonFile(io.BytesIO(content.read()) if seekable else content, mode="r")
 
 
 @contextmanager
@@ -221,9 +278,11 @@ def _explained(file: _File) -> Iterator[None]:
         pa.ArrowKeyError,
     ) as error:
         _explain(file, error)
-    except (zipfile.BadZipFile, zlib.error, EOFError, UnicodeDecodeError, OSError) as error:
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file} is not UTF-8 text", mend="save the file in UTF-8") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
         raise DataError(
-            f"{file} cannot be read: {str(error).splitlines()[0]}",
+            f"{file} cannot be read: {str(error).partition(chr(10))[0]}",
             mend="check that the file is whole and readable, or fetch it again",
         ) from error
 
@@ -246,13 +305,13 @@ def _explain(file: _File, error: Exception) -> None:
 
 def _sniff(file: _File, encoding: str) -> None:
     """Refuse what is plainly no table in text, before a parser guesses."""
-    if file.format == "parquet" or file.packing:
+    if file.format == "parquet":
         return
-    with file.path.open("rb") as raw:
-        head = raw.read(SNIFFED_BYTES)
-    if encoding == "utf8" and head.startswith((b"\xff\xfe", b"\xfe\xff")):
+    head = _head(file)
+    utf8 = encoding.lower() in UTF8
+    if utf8 and head.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DataError(f"{file} is UTF-16, not UTF-8", mend="save the file in UTF-8")
-    if b"\0" in head:
+    if utf8 and b"\0" in head:
         raise DataError(
             f"{file} is binary, not {file.format} text", mend="save the table as CSV or Parquet"
         )
@@ -265,47 +324,80 @@ def _sniff(file: _File, encoding: str) -> None:
         raise DataError(f"{file} is empty", mend="name a file with a header and rows")
 
 
+def _head(file: _File) -> bytes:
+    with _bytes(file) as content:
+        head: bytes = content.read(SNIFFED_BYTES)
+    return head.removeprefix(BYTE_ORDER_MARK)
+
+
 def _read(file: _File, encoding: str) -> pa.Table:
-    _sniff(file, encoding)
-    with _explained(file), _source(file) as source:
-        if file.format == "parquet":
-            import pyarrow.parquet as pq
+    with _explained(file):
+        _sniff(file, encoding)
+        if file.format == "jsonl" and _is_array(file):
+            return _read_array(file)
+        with _source(file) as source:
+            frame = _parse(file, source, encoding)
+        frame.column_names  # noqa: B018 - decodes the header, which may be no UTF-8
+        return frame
 
-            return pq.read_table(source, partitioning=None)
-        if file.format == "jsonl":
-            return _read_json(file, source)
-        from pyarrow import csv
 
-        return csv.read_csv(source, **_csv_options(file, encoding, {}))
+def _parse(file: _File, source: Any, encoding: str) -> pa.Table:  # noqa: ANN401 - path or stream
+    if file.format == "parquet":
+        import pyarrow.parquet as pq
+
+        return pq.read_table(source, partitioning=None)
+    if file.format == "jsonl":
+        from pyarrow import json
+
+        return json.read_json(source, read_options=_json_options())
+    import pyarrow as pa
+    from pyarrow import csv
+
+    options = _csv_options(file, encoding, {})
+    try:
+        return csv.read_csv(source, **options)
+    except pa.ArrowInvalid as error:
+        if file.packing or "Expected" not in str(error):
+            raise
+        options["read_options"].use_threads = False  # one thread counts the rows it reads
+        return csv.read_csv(source, **options)
 
 
 def _stream(file: _File, types: Mapping[str, Any], rows: int) -> Iterator[pa.Table]:
     import pyarrow as pa
 
-    _sniff(file, "utf8")
-    with _explained(file), _source(file) as source:
-        if file.format == "parquet":
-            import pyarrow.parquet as pq
+    with _explained(file):
+        _sniff(file, "utf8")
+        if file.format == "jsonl" and _is_array(file):
+            yield _read_array(file)
+            return
+        with _source(file) as source:
+            for batch in _parsed(file, source, types, rows):
+                batch.schema.names  # noqa: B018 - decodes the header, which may be no UTF-8
+                yield pa.Table.from_batches([batch])
 
-            with pq.ParquetFile(source, pre_buffer=False) as parquet:
-                for batch in parquet.iter_batches(batch_size=rows):
-                    yield pa.Table.from_batches([batch])
-            return
-        if file.format == "jsonl" and not _is_array(file):
-            from pyarrow import json
 
-            with json.open_json(source, read_options=_json_options()) as reader:
-                for batch in reader:
-                    yield pa.Table.from_batches([batch])
-            return
-        if file.format == "jsonl":
-            yield _read_json(file, source)
-            return
+def _parsed(
+    file: _File,
+    source: Any,  # noqa: ANN401 - path or stream
+    types: Mapping[str, Any],
+    rows: int,
+) -> Iterator[pa.RecordBatch]:
+    if file.format == "parquet":
+        import pyarrow.parquet as pq
+
+        with pq.ParquetFile(source, pre_buffer=False) as parquet:
+            yield from parquet.iter_batches(batch_size=rows)
+    elif file.format == "jsonl":
+        from pyarrow import json
+
+        with json.open_json(source, read_options=_json_options()) as reader:
+            yield from reader
+    else:
         from pyarrow import csv
 
         with csv.open_csv(source, **_csv_options(file, "utf8", types)) as reader:
-            for batch in reader:
-                yield pa.Table.from_batches([batch])
+            yield from reader
 
 
 def _csv_options(file: _File, encoding: str, types: Mapping[str, Any]) -> dict[str, Any]:
@@ -340,26 +432,26 @@ def _json_options() -> Any:  # noqa: ANN401 - pyarrow.json.ReadOptions
 
 
 def _is_array(file: _File) -> bool:
-    if file.packing or file.path.suffix.lower() != ".json":
-        return False
-    with file.path.open("rb") as raw:
-        return raw.read(SNIFFED_BYTES).lstrip().startswith(b"[")
+    name = file.member or file.path.name.removesuffix(file.packing)
+    return name.lower().endswith(".json") and _head(file).lstrip().startswith(b"[")
 
 
-def _read_json(file: _File, source: Any) -> pa.Table:  # noqa: ANN401 - path or stream
+def _read_array(file: _File) -> pa.Table:
+    """Return the table of a file that holds one JSON list of objects."""
+    import json
+
     import pyarrow as pa
-    from pyarrow import json
 
-    if not _is_array(file):
-        return json.read_json(source, read_options=_json_options())
-    import json as standard
-
+    with _bytes(file) as content:
+        text = content.read().removeprefix(BYTE_ORDER_MARK)
     try:
-        records = standard.loads(file.path.read_text(encoding="utf8"))
+        records = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DataError(
             f"{file} is not JSON: {error}", mend="save one object a line (JSON lines)"
         ) from error
     if not all(isinstance(record, dict) for record in records):
         raise DataError(f"{file} holds items that are no objects", mend="save a list of objects")
-    return pa.Table.from_pylist(records)
+    names = dict.fromkeys(name for record in records for name in record)
+    columns = {name: pa.array([record.get(name) for record in records]) for name in names}
+    return pa.table(columns)

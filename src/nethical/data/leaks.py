@@ -80,17 +80,18 @@ def probe(table: LabelledTable, *, seed: int) -> Leaks:
     changes = int(np.count_nonzero(np.diff(table.y)))
     positives = int(table.y.sum())
     sorted_by_label = changes == 1 and min(positives, len(table) - positives) >= FEWEST_PER_CLASS
+    rng = np.random.default_rng(np.frombuffer(seed_key(seed, "leaks"), dtype=np.uint64))
     sample = table
     if len(table) > SAMPLE_ROWS:
-        rng = np.random.default_rng(np.frombuffer(seed_key(seed, "leaks"), dtype=np.uint64))
         sample = table.rows(np.sort(rng.choice(len(table), SAMPLE_ROWS, replace=False)))
     if min(int(sample.y.sum()), int(len(sample) - sample.y.sum())) < FEWEST_PER_CLASS:
         return Leaks((), sorted_by_label)
-    suspects = [*_features(sample), *_ids(sample, sorted_by_label=sorted_by_label)]
+    half = rng.permutation(len(sample)) % 2 == 0
+    suspects = [*_features(sample, half), *_ids(sample, sorted_by_label=sorted_by_label)]
     return Leaks(tuple(suspects), sorted_by_label)
 
 
-def _features(table: LabelledTable) -> list[Suspect]:
+def _features(table: LabelledTable, half: NDArray[np.bool_]) -> list[Suspect]:
     found = []
     for column in table.features:
         missing = table.frame.column(column.name).is_null().to_numpy()
@@ -99,7 +100,7 @@ def _features(table: LabelledTable) -> list[Suspect]:
             missing = missing | np.isnan(values)
             roc_auc = _rank_auc(np.where(missing, np.nanmin(values, initial=0.0), values), table.y)
         else:
-            roc_auc = _level_auc(table, column.name)
+            roc_auc = _level_auc(table, column.name, half)
         if roc_auc >= SUSPECT_ROC:
             found.append(Suspect(column.name, roc_auc, "its values", is_feature=True))
         elif missing.any() and (roc_auc := _rank_auc(missing.astype(float), table.y)) > SUSPECT_ROC:
@@ -130,12 +131,11 @@ def _is_number(table: LabelledTable, name: str) -> bool:
     return bool(pa.types.is_integer(table.frame.schema.field(name).type))
 
 
-def _level_auc(table: LabelledTable, name: str) -> float:
-    """Return the ROC area of the positive share of each value, learnt on other rows."""
+def _level_auc(table: LabelledTable, name: str, half: NDArray[np.bool_]) -> float:
+    """Return the ROC area of the positive share of each value, learnt on the other half."""
     codes, levels = table.codes(name)
     if len(levels) > len(table) // 2:
         return 0.5
-    half = np.arange(len(table)) % 2 == 0
     scores = np.empty(len(table))
     for learnt, scored in ((half, ~half), (~half, half)):
         counts = np.bincount(codes[learnt], minlength=len(levels))

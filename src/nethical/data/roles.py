@@ -241,10 +241,12 @@ def _given(frame: pa.Table, name: str, hints: RoleHints) -> ColumnRole:
         delimiter = natural.delimiter if role == Role.SEQUENCE else None
         if role == Role.SEQUENCE and delimiter is None and not _is_list(frame, name):
             delimiter = " "
-        _check_numeric(frame, name, role)
+        if role == Role.NUMERIC:
+            _check_numeric(frame, name, role)
         return ColumnRole(name, role, role, "as given", delimiter)
+    if role in {Role.AMOUNT, Role.WEIGHT}:
+        _check_numeric(frame, name, role)
     if role == Role.AMOUNT:
-        _check_numeric(frame, name, Role.NUMERIC)
         return ColumnRole(name, role, Role.NUMERIC, "as given")
     feature = None
     if role == Role.FAIRNESS and hints.use_fairness_columns:
@@ -253,16 +255,21 @@ def _given(frame: pa.Table, name: str, hints: RoleHints) -> ColumnRole:
 
 
 def _check_numeric(frame: pa.Table, name: str, role: Role) -> None:
+    if not _is_numeric(frame, name):
+        raise DataError(
+            f"column {name!r} was given as {role.value} but holds "
+            f"{frame.schema.field(name).type} values",
+            mend="give it as categorical or text, or clean the values that are not numbers",
+        )
+
+
+def _is_numeric(frame: pa.Table, name: str) -> bool:
     import pyarrow as pa
 
     kind = frame.schema.field(name).type
-    if role == Role.NUMERIC and not (
+    return bool(
         pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
-    ):
-        raise DataError(
-            f"column {name!r} was given as numeric but holds {kind} values",
-            mend="give it as categorical or text, or clean the values that are not numbers",
-        )
+    )
 
 
 def _is_list(frame: pa.Table, name: str) -> bool:
@@ -279,6 +286,8 @@ def _by_name(frame: pa.Table, name: str, taken: set[Role]) -> ColumnRole | None:
                 if natural.feature != Role.NUMERIC:
                     return None
                 return ColumnRole(name, role, Role.NUMERIC, "by its name")
+            if role == Role.WEIGHT and not _is_numeric(frame, name):
+                return None
             return ColumnRole(name, role, None, "by its name")
     return None
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-__all__ = ["column_words", "keyed_digests", "seed_key"]
+__all__ = ["column_words", "exact_words", "keyed_digests", "seed_key"]
 
 MISSING = np.uint64(0x6D697373696E6721)
 DROPPED_BITS = np.uint64(30)
@@ -107,8 +107,14 @@ def _text_words(column: pa.ChunkedArray) -> NDArray[np.uint64]:
         words[column.is_null().to_numpy()] = MISSING
         return np.asarray(words)
     plain = pc.replace_substring_regex(pc.utf8_lower(column), r"\d+", "0")
-    plain = pc.utf8_trim_whitespace(pc.replace_substring_regex(plain, r"\s+", " "))
-    encoded = pa.chunked_array([plain.combine_chunks()]).dictionary_encode().chunk(0)
+    return exact_words(pc.utf8_trim_whitespace(pc.replace_substring_regex(plain, r"\s+", " ")))
+
+
+def exact_words(column: pa.ChunkedArray) -> NDArray[np.uint64]:
+    """Return one 64-bit word a text, shape (n,), equal for equal texts only, as of names."""
+    import pyarrow as pa
+
+    encoded = pa.chunked_array([column.combine_chunks()]).dictionary_encode().chunk(0)
     hashes = b"".join(
         hashlib.blake2b(text.encode(), digest_size=8).digest()
         for text in encoded.dictionary.to_pylist()

@@ -8,12 +8,12 @@ grows, and whoever trains with the same seed later has never seen these gate row
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nethical.data.roles import Role
-from nethical.data.rows import column_words, keyed_digests, seed_key
+from nethical.data.rows import exact_words, keyed_digests, seed_key
 from nethical.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -88,17 +88,19 @@ def split(
     if strategy == "auto":
         by_role = "temporal" if roles.one(Role.TIME) else "random"
         strategy = "grouped" if roles.one(Role.GROUP) else by_role
-    rows, distinct = _row_positions(table, seed)
+    rows, duplicates = _row_positions(table, seed)
     if column is not None:
-        parts, notes, strategy = *_given(table, column, rows, shares), "given"
+        parts, notes, strategy = *_given(table, column, seed, rows, shares), "given"
     elif strategy == "temporal":
         parts, notes = _temporal(table, shares)
     elif strategy == "grouped":
         parts, notes = _hashed(_group_positions(table, seed), shares)
     else:
         parts, notes = _hashed(rows, shares)
-    result = Split(parts, strategy, tuple(notes), len(table) - distinct)
-    _check(table, result)
+    if duplicates is None and strategy in {"random", "given"}:
+        notes.append("few distinct rows: equal rows are taken for separate observations")
+    result = Split(parts, strategy, tuple(notes), duplicates or 0)
+    _check(table, result, shares)
     return result
 
 
@@ -106,8 +108,12 @@ def _unit(digests: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return np.ascontiguousarray(digests[:, 0])
 
 
-def _row_positions(table: LabelledTable, seed: int) -> tuple[NDArray[np.uint64], int]:
-    """Return each row's place on the hash circle, and the number of distinct rows."""
+def _row_positions(table: LabelledTable, seed: int) -> tuple[NDArray[np.uint64], int | None]:
+    """Return each row's place on the hash circle, and how many equal an earlier row.
+
+    The number is None where the rows have few possible values: equal rows are then separate
+    observations, told apart by their count.
+    """
     key = seed_key(seed, "split")
     positions = _unit(table.digests(key))
     order = np.argsort(positions, kind="stable")
@@ -115,11 +121,10 @@ def _row_positions(table: LabelledTable, seed: int) -> tuple[NDArray[np.uint64],
     starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
     sizes = np.diff(np.append(starts, len(ordered)))
     if len(starts) >= FEW_DISTINCT and sizes.max() <= max(LARGE_BLOCK * len(table), 2):
-        return positions, len(starts)
-    # Few possible values: equal rows are separate observations, told apart by their count.
+        return positions, len(table) - len(starts)
     occurrence = np.empty(len(ordered), dtype=np.uint64)
     occurrence[order] = np.arange(len(ordered)) - np.repeat(starts, sizes)
-    return _unit(keyed_digests([positions, occurrence], key)), len(table)
+    return _unit(keyed_digests([positions, occurrence], key)), None
 
 
 def _group_positions(table: LabelledTable, seed: int) -> NDArray[np.uint64]:
@@ -130,7 +135,7 @@ def _group_positions(table: LabelledTable, seed: int) -> NDArray[np.uint64]:
         )
     import pyarrow as pa
 
-    words = column_words(pa.chunked_array([table.texts(name)]))
+    words = exact_words(pa.chunked_array([table.texts(name)]))
     return _unit(keyed_digests([words], seed_key(seed, "split")))
 
 
@@ -166,31 +171,44 @@ def _temporal(
     return codes[np.searchsorted(edges, middle, side="right")][inverse], []
 
 
-def _instants(table: LabelledTable, name: str) -> NDArray[np.int64]:
+def _instants(table: LabelledTable, name: str) -> NDArray[Any]:
     import pyarrow as pa
 
     column = table.frame.column(name)
+    if pa.types.is_floating(column.type):
+        numbers = table.numeric(name)
+        return _complete(numbers, name, int(np.isnan(numbers).sum()))
     try:
         if pa.types.is_large_string(column.type):
             column = column.cast(pa.timestamp("us"))
         values = column.cast(pa.int64(), safe=False)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise DataError(
             f"time column {name!r} cannot be read: {str(error).splitlines()[0]}",
             mend="write times as YYYY-MM-DD HH:MM:SS, or as numbers",
         ) from error
-    if values.null_count:
+    return _complete(values.fill_null(0).to_numpy(), name, values.null_count)
+
+
+def _complete(instants: NDArray[Any], name: str, missing: int) -> NDArray[Any]:
+    if missing:
         raise DataError(
-            f"time column {name!r} is missing in {values.null_count} rows",
+            f"time column {name!r} is missing in {missing} rows",
             mend="fill the times in, or pass --split random",
         )
-    return np.asarray(values.to_numpy(), dtype=np.int64)
+    return instants
 
 
 def _given(
-    table: LabelledTable, column: str, positions: NDArray[np.uint64], shares: Mapping[str, float]
+    table: LabelledTable,
+    column: str,
+    seed: int,
+    rows: NDArray[np.uint64],
+    shares: Mapping[str, float],
 ) -> tuple[NDArray[np.int8], list[str]]:
     """Return parts as a column says: test rows are the gate, train rows are cut by the hash."""
+    grouped = table.roles.one(Role.GROUP) is not None
+    positions = _group_positions(table, seed) if grouped else rows
     codes, texts = table.codes(column)
     words = [text.lower() for text in texts]
     unknown = [text for text in texts if text.lower() not in TRAIN_WORDS | TEST_WORDS]
@@ -206,14 +224,15 @@ def _given(
     parts[~is_test], notes = _hashed(
         positions[~is_test], {name: share / total for name, share in rest.items()}
     )
-    shared = np.isin(positions[is_test], positions[~is_test]).sum()
-    if shared:
-        notes.append(f"{shared} test rows equal or nearly equal a train row")
+    if equal := np.isin(rows[is_test], rows[~is_test]).sum():
+        notes.append(f"{equal} test rows equal or nearly equal a train row")
+    if grouped and (torn := len(np.intersect1d(positions[is_test], positions[~is_test]))):
+        notes.append(f"{torn} groups have both train and test rows")
     return parts, notes
 
 
-def _check(table: LabelledTable, result: Split) -> None:
-    for name in ("train", "calibrate", "gate"):
+def _check(table: LabelledTable, result: Split, shares: Mapping[str, float]) -> None:
+    for name in sorted(shares, key=PARTS.index):
         labels = table.y[result.mask(name)]
         if len(labels) == 0 or labels.min() == labels.max():
             held = "no rows" if len(labels) == 0 else f"one class only ({len(labels)} rows)"

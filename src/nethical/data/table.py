@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -134,6 +135,7 @@ def _update(state: Any, column: pa.ChunkedArray) -> None:  # noqa: ANN401 - a ha
     kind = column.type
     if pa.types.is_null(kind):
         return
+    state.update(b"\1" if column.null_count else b"\0")
     if column.null_count:
         state.update(np.packbits(column.is_null().to_numpy()))
     if pa.types.is_large_list(kind):
@@ -214,8 +216,11 @@ class Table:
         kind = pa.large_list(pa.large_string())
         if not pa.types.is_large_list(column.type):
             role = next(role for role in self.features if role.name == name)
-            column = column.cast(pa.large_string())
-            column = pc.split_pattern(column, role.delimiter or " ").cast(kind)
+            delimiter = role.delimiter or " "
+            spaced = rf"\s*{re.escape(delimiter)}\s*"  # "a | b" holds "a" and "b"
+            column = pc.utf8_trim_whitespace(column.cast(pa.large_string()))
+            column = pc.replace_substring_regex(column, spaced, delimiter)
+            column = pc.split_pattern(column, delimiter).cast(kind)
         return _single(column, kind)
 
     def slice(self, start: int, rows: int) -> Table:
@@ -329,7 +334,7 @@ class LabelledTable(Table):
         if np.isnan(values).any() or (values < 0).any() or not values.any():
             raise DataError(
                 f"weight column {name!r} holds missing or negative values, or only zeros",
-                mend="fill the column with numbers of at least 0",
+                mend=f"fill it with numbers of at least 0, or pass --column {name}=numeric",
             )
         return np.asarray(values / values.mean())
 

@@ -136,8 +136,13 @@ def roc_auc(
     placement = _placement(positive, y_proba)
     area = float(placement[positive].mean())
     influence = np.where(positive, (placement - area) / n_pos, (placement - area) / n_neg)
-    sums = cluster_sums(influence, groups)
-    return logit_interval(area, float(np.sqrt(np.sum(sums**2))), level=level)
+    if groups is None:
+        free = np.where(positive, n_pos - 1, n_neg - 1) / np.where(positive, n_pos, n_neg)
+        error = np.sqrt(np.sum(influence**2 / free)) if free.all() else math.nan
+    else:
+        sums = cluster_sums(influence, groups)
+        error = np.sqrt(len(sums) / max(len(sums) - 1, 1) * np.sum(sums**2))
+    return logit_interval(area, float(error), level=level)
 
 
 def _placement(positive: NDArray[np.bool_], y_proba: Floats) -> Floats:

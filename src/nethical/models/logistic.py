@@ -13,6 +13,7 @@ Reference:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
@@ -297,7 +298,7 @@ class _Problem:
     def split_edges(self, beta: Floats) -> list[Floats]:
         """Return the weights of each term."""
         edges = self._term_edges
-        return [beta[low:high] for low, high in zip(edges[:-1], edges[1:], strict=True)]
+        return [beta[low:high] for low, high in pairwise(edges)]
 
 
 @dataclass(frozen=True)

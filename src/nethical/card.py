@@ -1,0 +1,553 @@
+"""The model card: what a model is, how sure that is, and what it does not show.
+
+Written from the bundle's three JSON documents alone, so that the card can say nothing that they
+do not. Whatever came from data is escaped, and what is not known is called unknown.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from nethical import charts
+
+__all__ = ["figures", "render"]
+
+Document = Mapping[str, Any]
+
+UNKNOWN = "unknown"
+FEW_ROWS = 200
+FEW_POSITIVES = 30
+MOST_COLUMNS = 60
+LONGEST_NAME = 80
+LONGEST_TEXT = 600
+GENERATED = ("synthetic", "legacy")
+PLAIN = re.compile(r"[\w.:/@+=,~%-]+(?: [\w.:/@+=,~%-]+)*")
+MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+MARKS = re.compile(r"([\\`*_{}\[\]()#|~$!])")
+ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+LEADING = re.compile(r"^([-+=]|\d+(?=[.)]))")
+VERDICTS = {
+    "PASS": "It met all {n} criteria below, judged by 95 % confidence bounds.",
+    "FAIL": "It was shown to miss {names}.",
+    "INSUFFICIENT_EVIDENCE": "Nothing was shown to be wrong, but too little is known of {names}.",
+}
+MEANINGS = {
+    "precision": "of the rows called positive, the share that are",
+    "recall": "of the positives, the share that it finds",
+    "accuracy": "share of rows that it calls rightly",
+    "f1": "balance (harmonic mean) of precision and recall",
+    "ece": "mean gap between predicted and observed frequency in ten bins; 0 is best; "
+    "its interval is that of `ece_debiased`",
+    "ece_debiased": "the same, less what chance alone adds; this one is judged",
+    "false_positive_rate": "of the negatives, the share called positive; lower is better",
+    "roc_auc": "chance that a positive scores above a negative; 0.5 is guessing",
+    "average_precision": "mean precision over all cuts; guessing gives the share of positives",
+    "brier": "mean squared gap between probability and outcome; lower is better",
+    "brier_skill": "part of the base rate's Brier loss that it removes; 0 is no better",
+    "log_loss": "mean surprise at the outcome, in nats; lower is better",
+    "calibration_slope": "1 is right; below 1 it is too sure of itself",
+    "calibration_intercept": "0 is right; above 0 its probabilities are too low",
+    "recall_at_budget": "of the positives, the share within the alert budget",
+}
+PURPOSES = {
+    "train": "the model learnt from it",
+    "tune": "settings were chosen on it",
+    "calibrate": "turned scores into probabilities, and set the thresholds",
+    "gate": "all numbers and verdicts above",
+}
+HOW_TO_READ = """\
+The closer the dots lie to the dashed line, the more literally a probability can be taken: of \
+100 rows given 0.8, about 80 should be positive."""
+HOW_JUDGED = """\
+A criterion passes when its one-sided 95 % bound lies on the right side of the limit, fails when \
+the opposite bound lies on the wrong side, and is undecided between; the estimate alone decides \
+nothing. A fairness criterion fails only when a group's error is shown to exceed the limit. \
+n counts the rows, columns or groups looked at."""
+
+
+def figures(metrics: Document) -> dict[str, str]:
+    """Return the card's images by file name, each an SVG document.
+
+    Args:
+        metrics: The bundle's metrics.json.
+    """
+    bins: dict[str, Any] = {"n": (), "mean_proba": (), "share": (), "error": ()}
+    counts: dict[str, Any] = {"edges": (0.0, 1.0), "positive": (0,), "negative": (0,)}
+    cut = _part(metrics, "thresholds")
+    return {
+        "reliability.svg": charts.reliability(**bins | {**_part(metrics, "reliability")}),
+        "scores.svg": charts.histogram(
+            **counts | {**_part(metrics, "histogram")},
+            threshold=_finite(cut.get("block")),
+            gray_low=_finite(cut.get("gray_low")),
+            gray_high=_finite(cut.get("gray_high")),
+        ),
+    }
+
+
+def render(model: Document, metrics: Document, run: Document) -> str:
+    """Return card.md, in GitHub's Markdown.
+
+    Args:
+        model: The bundle's model.json.
+        metrics: Its metrics.json.
+        run: Its run.json.
+    """
+    blocks = [
+        *_opening(model, metrics, run),
+        *_criteria(metrics),
+        *_performance(metrics, run),
+        *_decisions(model, metrics),
+        *_limits(model, metrics, run),
+        *_origin(model, run),
+        *_usage(run),
+        *_making(run),
+    ]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _opening(model: Document, metrics: Document, run: Document) -> list[str]:
+    """Return the title, the verdict, and what the model is."""
+    positive = _codes(_part(model, "roles", "labelling").get("positive"))
+    features = sum(bool(column.get("feature")) for column in _columns(model))
+    what = (
+        f"A model of the type {_code(model.get('model_type'))}, named {_code(model.get('name'))}, "
+        f"trained {_moment(run.get('started_at'))}. For a row of data ({features:,} of its columns "
+        f"are read) it returns the probability that the label is {positive}, and a decision: "
+        "allow, review or block."
+    )
+    synthetic = (
+        "> **SYNTHETIC data.** It learnt from, and was measured on, rows that a program made up. "
+        "Nothing here says how it does on real ones."
+    )
+    return [
+        f"# Model card: {_code(run.get('model_id'))}",
+        f"> {_verdict(metrics)}",
+        synthetic if _is_generated(run) else "",
+        f"{what} {_standing(run)}",
+    ]
+
+
+def _verdict(metrics: Document) -> str:
+    said = metrics.get("verdict")
+    if said not in VERDICTS:
+        return "**Verdict: unknown.** No gate has judged this model."
+    criteria = _documents(metrics.get("criteria"))
+    named = [_say(c.get("name")) for c in criteria if c.get("verdict") == said]
+    names = f"{len(named)} of {len(criteria)} criteria: {'; '.join(named)}"
+    sentence = VERDICTS[said].format(n=len(criteria), names=names)
+    rows = _count(metrics.get("rows"))
+    return f"**Verdict: {said}.** {sentence} Judged on {rows} rows that were kept from training."
+
+
+def _standing(run: Document) -> str:
+    """Return whether it went into production, and why."""
+    promoted = run.get("promoted")
+    if promoted is None:
+        return "Whether it went into production is unknown."
+    reason = _say(run.get("reason"))
+    if promoted:
+        return f"When this was written it became the model in production of its name ({reason})."
+    return f"When this was written it was a candidate, not in production ({reason})."
+
+
+def _criteria(metrics: Document) -> list[str]:
+    """Return every criterion of the gate, and the notes on them."""
+    criteria = _documents(metrics.get("criteria"))
+    head = ("Criterion", "Verdict", "Estimate", "Bound", "Limit", "n", "Rows still needed")
+    rows = [
+        (
+            _say(c.get("name")),
+            f"**{_say(c.get('verdict'))}**",
+            *(_number(c.get(key), whole=True) for key in ("estimate", "bound", "threshold")),
+            _count(c.get("n")),
+            _needed(c),
+        )
+        for c in criteria
+    ]
+    notes = [f"- {_say(c.get('name'))}: {_say(c['note'])}" for c in criteria if c.get("note")]
+    table = _table(head, rows, "llrrrrr") if rows else "No criterion was judged."
+    return ["## What was demanded of it", table, "\n".join(notes), HOW_JUDGED]
+
+
+def _needed(criterion: Document) -> str:
+    needed = criterion.get("rows_needed")
+    if needed is not None:
+        return f"about {_count(needed)}"
+    return UNKNOWN if criterion.get("verdict") == "INSUFFICIENT_EVIDENCE" else "none"
+
+
+def _performance(metrics: Document, run: Document) -> list[str]:
+    """Return the metrics of the gate part and of the challenge sets, and the images."""
+    rows, positives = _finite(metrics.get("rows")), _finite(metrics.get("positives"))
+    share = f" ({positives / rows:.1%})" if rows and positives is not None else ""
+    top = {n: metrics[n] for n in ("precision", "recall", "accuracy", "f1", "ece") if n in metrics}
+    budget = _finite(_part(run, "plan").get("alert_budget"))
+    preface = (
+        f"Measured on {_count(rows)} rows, {_count(positives)} of them positive{share}. A row is "
+        "called positive from a probability of "
+        f"{_number(_part(metrics, 'thresholds').get('block'))} on. The intervals hold with 95 % "
+        "confidence, for rows like these."
+    )
+    blocks = [
+        "## How well it does",
+        preface,
+        _metric_table(metrics, top | {**_part(metrics, "metrics")}, budget),
+        "![Reliability: share of positives against mean probability, ten bins](reliability.svg)",
+        HOW_TO_READ,
+        "![Scores: shares of positives and of negatives by probability](scores.svg)",
+        "Good scores keep the classes apart: negatives to the left, positives to the right.",
+    ]
+    for name in sorted(_part(metrics, "challenges")):
+        challenge = _part(metrics, "challenges", name)
+        blocks += [
+            f"### Challenge set {_code(name)}",
+            f"{_count(challenge.get('rows'))} further rows, held to the same limits.",
+            _metric_table(challenge, _part(challenge, "metrics"), budget),
+        ]
+    return blocks
+
+
+def _metric_table(metrics: Document, estimates: Document, budget: float | None) -> str:
+    rows = []
+    for name, value in estimates.items():
+        meaning = MEANINGS.get(name, "")
+        if name == "recall_at_budget" and budget is not None:
+            meaning += f" of {budget * 100:.4g} % of the rows"
+        interval = _interval(_part(metrics, "intervals").get(name))
+        rows.append((_code(name), _number(value), interval, meaning))
+    return _table(("Metric", "Value", "95 % interval", "What it means"), rows, "lrll")
+
+
+def _decisions(model: Document, metrics: Document) -> list[str]:
+    """Return which probability leads to which decision."""
+    cut = _part(model, "thresholds") or _part(metrics, "thresholds")
+    low, high = _finite(cut.get("gray_low")), _finite(cut.get("gray_high"))
+    never_allows, never_blocks = low is not None and low <= 0, high is not None and high >= 1
+    rows = [
+        ("never" if never_allows else f"below {_number(low)}", "allow", "it goes through"),
+        (f"from {_number(low)} to {_number(high)}", "review", "a person decides"),
+        ("never" if never_blocks else f"above {_number(high)}", "block", "it is stopped"),
+    ]
+    rest = (
+        f"The metrics count a row as positive from {_number(cut.get('block'))} on; how that was "
+        f"chosen: {_say(cut.get('rule'))}. A decision stands but is also queued for review when "
+        "the likelier of the two answers has a probability below "
+        f"{_number(cut.get('confidence'))}."
+    )
+    return [
+        "## What it decides",
+        _table(("Probability", "Decision", "What follows"), rows, "lll"),
+        rest,
+    ]
+
+
+def _limits(model: Document, metrics: Document, run: Document) -> list[str]:
+    """Return what the reader should not conclude."""
+    cautions = [
+        *_evidence(metrics, run),
+        *_leaks(_part(run, "leaks")),
+        *(f"Warning of the run: {_say(text)}" for text in _list(run.get("warnings"))),
+        *(f"Of the parts: {_say(text)}" for text in _list(_part(run, "splits").get("notes"))),
+        *(f"Of the fitting: {_say(text)}" for text in _list(_part(run, "fitting").get("notes"))),
+    ]
+    return [
+        "## What this card does not show",
+        _bullets(_silence(model, metrics, run)),
+        "Read the numbers with this in mind:",
+        _bullets(cautions),
+    ]
+
+
+def _silence(model: Document, metrics: Document, run: Document) -> list[str]:
+    """Return the questions that no number here answers."""
+    says = ["**How it does on real rows: all its data is synthetic.**"] * _is_generated(run)
+    says.append(
+        "How it does on rows of another kind, place or time than those it was measured on, or "
+        "against people who adapt to it."
+    )
+    if _part(run, "splits").get("strategy") in {"random", "grouped"}:
+        says.append("How it does on later rows: the parts were not divided by time.")
+    fairness = [column for column in _columns(model) if column.get("role") == "fairness"]
+    if fairness:
+        names = ", ".join(_code(column.get("name")) for column in fairness[:MOST_COLUMNS])
+        read = any(column.get("feature") for column in fairness)
+        how = "the model reads" if read else "the model does not read, though others may stand in"
+        says.append(f"Fairness beyond calibration, by {names}, which {how}.")
+    else:
+        says.append("Whether it treats groups alike: no fairness column was named.")
+    if not _part(metrics, "challenges"):
+        says.append("How it does on a set made to be hard: no challenge set was given.")
+    return says
+
+
+def _evidence(metrics: Document, run: Document) -> list[str]:
+    """Return how thin the evidence is."""
+    says = []
+    rows, positives = _finite(metrics.get("rows")), _finite(metrics.get("positives"))
+    if rows is not None and rows < FEW_ROWS:
+        says.append(f"**Few rows:** {_count(rows)} in the gate part, so intervals are wide.")
+    if positives is not None and positives < FEW_POSITIVES:
+        says.append(f"**Few positives:** recall and precision rest on {_count(positives)} of them.")
+    readings = _finite(run.get("gate_readings"))
+    if readings is None:
+        says.append("How often the gate part has been read is unknown.")
+    elif readings <= 1:
+        says.append("The gate part has been read once, for this card.")
+    else:
+        says.append(
+            f"**The gate part has been read {_count(readings)} times.** Whoever chooses among "
+            "models by the same rows makes the chosen one look better than it is."
+        )
+    return says
+
+
+def _leaks(leaks: Document) -> list[str]:
+    """Return what gave the label away, and what became of it."""
+    if not leaks:
+        return ["Whether a column gives the label away is unknown."]
+    says = []
+    for suspect in _documents(leaks.get("suspects")):
+        column = suspect.get("column")
+        fate = "nobody accepted it"
+        if column in _list(leaks.get("dropped")):
+            fate = "it was dropped"
+        elif column in _list(leaks.get("accepted")):
+            fate = "the user accepted it"
+        elif not suspect.get("is_feature"):
+            fate = "the model does not read it"
+        says.append(
+            f"**Leak:** {_code(column)} ({_say(suspect.get('what'))}) nearly decides the label "
+            f"alone, ROC AUC {_number(suspect.get('roc_auc'))}; {fate}."
+        )
+    if not says:
+        says.append("Each column was probed alone for leaks, and none stood out.")
+    if _finite(leaks.get("duplicate_rows")):
+        says.append(f"{_count(leaks['duplicate_rows'])} rows repeat another row.")
+    return [*says, *["The file was sorted by its label."] * bool(leaks.get("sorted_by_label"))]
+
+
+def _origin(model: Document, run: Document) -> list[str]:
+    """Return the data, the columns and the parts."""
+    source, labelling = _part(run, "source"), _part(model, "roles", "labelling")
+    kind = (
+        "**synthetic: made up by a program**" if _is_generated(run) else "not made up by Nethical"
+    )
+    facts = [
+        ("Source", _code(source.get("source"))),
+        ("Kind", kind if source.get("source") else UNKNOWN),
+        ("Rows", _count(source.get("rows"))),
+        ("Columns", _count(source.get("columns"))),
+        ("Rows without a label", _count(source.get("unlabelled"))),
+        ("Content digest", _code(source.get("digest"))),
+        ("Positive label", f"{_codes(labelling.get('positive'))} ({_say(labelling.get('why'))})"),
+        ("Negative label", _codes(labelling.get("negative"))),
+        *((_say(key), _flat(value)) for key, value in _part(source, "details").items()),
+    ]
+    columns = _columns(model)
+    rows = [
+        (_code(c.get("name")), _say(c.get("role")), _say(c.get("feature") or "no"))
+        + (_say(c.get("why")),)
+        for c in columns[:MOST_COLUMNS]
+    ]
+    more = len(columns) - MOST_COLUMNS
+    return [
+        "## What it learnt from",
+        _table(("Fact", "Value"), facts, "ll"),
+        "### Columns",
+        _table(("Column", "Role", "Read by the model", "Why"), rows, "llll"),
+        f"And {more:,} more, all in model.json." if more > 0 else "",
+        *_parts(_part(run, "splits")),
+    ]
+
+
+def _parts(splits: Document) -> list[str]:
+    positives, groups = _part(splits, "positives"), _part(splits, "groups")
+    head = ("Part", "Rows", "Positives", "Groups", "Used for")
+    rows = [
+        (_say(name), _count(n), _count(positives.get(name)))
+        + (_count(groups.get(name)) if groups else "none", PURPOSES.get(name, ""))
+        for name, n in _part(splits, "parts").items()
+    ]
+    says = f"How rows were divided: {_say(splits.get('strategy'))}. No row is in two parts."
+    return ["### Parts", says, _table(head, rows, "lrrrl")]
+
+
+def _usage(run: Document) -> list[str]:
+    """Return how to load it, in Python and from the command line."""
+    given = run.get("model_id")
+    model_id = given if isinstance(given, str) and MODEL_ID.fullmatch(given) else "MODEL_ID"
+    python = f"""\
+```python
+import nethical
+
+model = nethical.load("models/versions/{model_id}")
+probability = model.predict_proba(frame)[:, 1]
+```"""
+    shell = f"""\
+```sh
+nethical models verify {model_id}
+nethical predict {model_id} DATA -o OUT
+```"""
+    return ["## How to use it", python, shell]
+
+
+def _making(run: Document) -> list[str]:
+    """Return how it was made, for whoever wants to make it again."""
+    fitting, calibration, log = (_part(run, k) for k in ("fitting", "calibration", "receipt"))
+    epochs = f"{_number(fitting.get('epochs_run'), whole=True)} of {_count(fitting.get('epochs'))}"
+    entry = f"{_code(log.get('origin'))}, {_count(log.get('tree_size'))} entries, root "
+    facts = [
+        ("Run", _code(run.get("run_id"))),
+        ("Epochs run", epochs),
+        ("Seconds of fitting", _number(fitting.get("seconds"))),
+        *((_say(key), _flat(value)) for key, value in _part(fitting, "details").items()),
+        (
+            "Calibration",
+            f"{_say(calibration.get('method'))}, {_count(calibration.get('rows'))} rows",
+        ),
+        ("Audit log", entry + _code(log.get("merkle_root")) if log else "none was written"),
+        ("Row key", _code(run.get("row_key"))),
+        *((_say(key), _flat(value)) for key, value in _part(run, "environment").items()),
+    ]
+    plan = [
+        (_code(key), _flat(value))
+        for key, value in _part(run, "plan").items()
+        if value not in (None, "", [], {})
+    ]
+    return [
+        "## How it was made",
+        _comparison(_part(run, "comparison")),
+        _table(("Fact", "Value"), facts, "ll"),
+        "### Plan",
+        _table(("Setting", "Value"), plan, "ll"),
+    ]
+
+
+def _comparison(beside: Document) -> str:
+    """Return how it did beside the model that was current."""
+    if not beside:
+        return "It was not compared with another model."
+    estimate, low, high = [*_list(beside.get("difference")), None, None, None][:3]
+    better = (_finite(high) or 0) < 0
+    word = "worse" if beside.get("worse") else "better" if better else "not shown to differ"
+    return (
+        f"Beside the model {_code(beside.get('current'))}, on {_count(beside.get('n'))} rows that "
+        f"neither learnt from, it is **{word}**: its Brier loss less the other's is "
+        f"{_number(estimate)} (one-sided 95 % bounds {_interval([low, high])}; below 0 is better)."
+    )
+
+
+def _is_generated(run: Document) -> bool:
+    return str(_part(run, "source").get("source")).lower().startswith(GENERATED)
+
+
+def _columns(model: Document) -> list[Document]:
+    return _documents(_part(model, "roles").get("columns"))
+
+
+def _part(document: Document, *keys: str) -> Document:
+    """Return the mapping at a path, empty if it is not there."""
+    for key in keys:
+        found = document.get(key)
+        document = found if isinstance(found, Mapping) else {}
+    return document
+
+
+def _list(value: object) -> list[Any]:
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []
+
+
+def _documents(value: object) -> list[Document]:
+    return [document for document in _list(value) if isinstance(document, Mapping)]
+
+
+def _bullets(says: Sequence[str]) -> str:
+    return "\n".join(f"- {text}" for text in says)
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], align: str) -> str:
+    rule = tuple("--:" if side == "r" else "---" for side in align)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
+
+
+def _say(value: object, longest: int = LONGEST_TEXT) -> str:
+    """Return text from data as one line that Markdown and HTML show as it is."""
+    line = MARKS.sub(r"\\\1", _line(value, longest).translate(ENTITIES))
+    line = line.replace("://", "\\://").replace("www.", "www\\.")
+    return LEADING.sub(lambda start: f"&#{ord(start[0][0])};{start[0][1:]}", line) or UNKNOWN
+
+
+def _code(value: object, longest: int = LONGEST_NAME) -> str:
+    """Return a name from data as code if nothing in it can end the code, else as text."""
+    line = _line(value, longest)
+    return f"`{line}`" if PLAIN.fullmatch(line) else _say(line, longest)
+
+
+def _codes(values: object) -> str:
+    return " or ".join(map(_code, _list(values)[:10])) or UNKNOWN
+
+
+def _line(value: object, longest: int) -> str:
+    """Return a value as one line, empty if there is none, cut if it is long."""
+    line = "" if value is None else " ".join(UNSEEN.sub(" ", str(value)).split())
+    return line if len(line) <= longest else line[: longest - 1].rstrip() + "…"
+
+
+def _flat(value: object) -> str:
+    """Return any JSON value as one line."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping) and not any(
+        isinstance(v, Mapping | list) for v in value.values()
+    ):
+        return _say(", ".join(f"{key} {entry}" for key, entry in value.items()))
+    if isinstance(value, Mapping | list | tuple):
+        return _say(json.dumps(value, ensure_ascii=False, default=str))
+    return _code(value, LONGEST_TEXT)
+
+
+def _finite(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _number(value: object, *, whole: bool = False) -> str:
+    """Return a number with three decimals, more if they would hide that it is not 0 or 1."""
+    number = _finite(value)
+    if number is None:
+        return UNKNOWN
+    if whole and number == int(number):
+        return f"{int(number):,}"
+    text = f"{number:,.3f}"
+    is_hidden = text.lstrip("-") in {"0.000", "1.000"} and number not in {-1, 0, 1}
+    return f"{number:.4g}" if is_hidden else text
+
+
+def _count(value: object) -> str:
+    number = _finite(value)
+    return UNKNOWN if number is None else f"{round(number):,}"
+
+
+def _interval(bounds: object) -> str:
+    ends = [_finite(bound) for bound in _list(bounds)]
+    known = any(end is not None for end in ends)
+    return " to ".join(map(_number, ends)) if known else UNKNOWN
+
+
+def _moment(value: object) -> str:
+    """Return a time as people write it, in UTC if its zone is known."""
+    try:
+        moment = datetime.fromisoformat(str(value))
+    except ValueError:
+        return "at an unknown time"
+    if moment.tzinfo is None:
+        return f"{moment:%Y-%m-%d %H:%M}"
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,202 @@
+"""The console as a sink: tells a person what happens in a run, fact by fact."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from functools import singledispatchmethod
+from typing import TYPE_CHECKING, Any
+
+from nethical import facts
+from nethical.run import silent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from nethical.cli.console import Console
+    from nethical.run import Progress, Receipt
+
+__all__ = ["Narrator", "criterion_line"]
+
+MARKS = {"PASS": "✓", "FAIL": "✗", "INSUFFICIENT_EVIDENCE": "?"}
+SHOWN_ROLES = 40
+HEADLINE = ("accuracy", "precision", "recall", "f1", "roc_auc", "ece", "ece_debiased")
+
+
+class Narrator:
+    """Prints each fact that a person wants to know.
+
+    Args:
+        console: Where to print.
+        verbose: Print every other fact too, as JSON.
+    """
+
+    def __init__(self, console: Console, *, verbose: bool = False) -> None:
+        self._console = console
+        self._verbose = verbose
+
+    def record(self, fact: facts.Fact, *, run_id: str, at: datetime) -> None:
+        """Print a fact."""
+        del run_id, at
+        self._say(fact)
+        if self._verbose:
+            import json
+
+            self._console.line(f"  {json.dumps(fact.to_document(), ensure_ascii=False)}")
+
+    def seal(self) -> Receipt | None:
+        """Keep no log."""
+        return None
+
+    @contextmanager
+    def progress(self) -> Iterator[Progress]:
+        """Give a progress bar on standard error, if that is a terminal."""
+        if not sys.stderr.isatty():
+            yield silent
+            return
+        from rich.console import Console as Terminal
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Terminal(stderr=True), transient=True) as bar:
+            tasks: dict[str, Any] = {}
+
+            def report(step: str, done: int, total: int) -> None:
+                if step not in tasks:
+                    tasks[step] = bar.add_task(step, total=total)
+                bar.update(tasks[step], completed=done, total=total)
+
+            yield report
+
+    @singledispatchmethod
+    def _say(self, fact: facts.Fact) -> None:
+        """Print nothing of facts that are for the record only."""
+
+    @_say.register
+    def _(self, fact: facts.RunStarted) -> None:
+        self._console.info(
+            f"Training {fact.model_type} model {fact.name!r} (seed {fact.seed}, {fact.run_id})"
+        )
+
+    @_say.register
+    def _(self, fact: facts.SourceFellBack) -> None:
+        self._console.warn(f"Using {fact.source} rows: {fact.reason}")
+
+    @_say.register
+    def _(self, fact: facts.DataLoaded) -> None:
+        self._console.info(
+            f"Loaded {fact.num_samples:,} labelled rows x {fact.columns} columns "
+            f"from {fact.source} ({fact.digest[:19]}...)"
+        )
+        if "best_accuracy" in fact.details:
+            best = fact.details["best_accuracy"]
+            self._console.info(f"Best possible accuracy on these rows: {best:.3f}")
+
+    @_say.register
+    def _(self, fact: facts.RolesInferred) -> None:
+        if self._console.quiet:
+            return
+        columns = fact.roles["columns"]
+        rows = [
+            (
+                c["name"],
+                c["role"] if c["feature"] in {None, c["role"]} else f"{c['role']} ({c['feature']})",
+                c["why"],
+            )
+            for c in columns[:SHOWN_ROLES]
+        ]
+        self._console.table(("Column", "Role", "Why"), rows)
+        if len(columns) > SHOWN_ROLES:
+            self._console.line(f"  ... and {len(columns) - SHOWN_ROLES} more")
+        labelling = fact.roles["labelling"]
+        if labelling:
+            self._console.info(
+                f"Positive label: {_listed(labelling['positive'])} ({labelling['why']}); "
+                f"negative: {_listed(labelling['negative'])}"
+            )
+
+    @_say.register
+    def _(self, fact: facts.DataSplit) -> None:
+        parts = ", ".join(
+            f"{name} {rows:,} ({fact.positives[name] / rows:.1%} positive)"
+            for name, rows in fact.parts.items()
+        )
+        self._console.info(f"Split ({fact.strategy}): {parts}")
+        if fact.duplicate_rows:
+            self._console.info(
+                f"{fact.duplicate_rows:,} rows repeat another; equal rows are in one part"
+            )
+
+    @_say.register
+    def _(self, fact: facts.ModelFitted) -> None:
+        used = "" if fact.epochs_run is None else f", {fact.epochs_run:g} of {fact.epochs} epochs"
+        seconds = fact.training_duration_seconds
+        self._console.info(f"Fitted {fact.model_type} in {seconds:.2f} s{used}")
+        for note in fact.notes:
+            self._console.info(note)
+
+    @_say.register
+    def _(self, fact: facts.Calibrated) -> None:
+        block, rule = fact.thresholds["block"], fact.thresholds["rule"]
+        self._console.info(
+            f"Calibrated ({fact.method}, {fact.rows:,} rows); block at {block:.3g} ({rule})"
+        )
+
+    @_say.register
+    def _(self, fact: facts.Evaluated) -> None:
+        if self._console.quiet:
+            return
+        rows = [
+            (name, _number(fact.metrics[name]), _interval(fact.intervals[name]))
+            for name in HEADLINE
+        ]
+        self._console.table(("Metric", "Value", "95 % interval"), rows)
+
+    @_say.register
+    def _(self, fact: facts.GateDecided) -> None:
+        if fact.comparison:
+            low, high = fact.comparison["difference"][1:]
+            self._console.info(
+                f"Beside the current model {fact.comparison['current']}: Brier difference "
+                f"{_number(fact.comparison['difference'][0], '+.4f')} "
+                f"{_interval([low, high], '+.4f')} on {fact.comparison['n']:,} unseen rows"
+            )
+        self._console.line(f"[INFO] Promotion Gate: {fact.verdict}")
+        for criterion in fact.criteria:
+            self._console.line(f"  {criterion_line(criterion)}")
+
+    @_say.register
+    def _(self, fact: facts.ModelSaved) -> None:
+        place = "current" if fact.promoted else "a candidate"
+        self._console.line(f"[INFO] Model {fact.model_id} is {place}: {fact.model_path}")
+
+    @_say.register
+    def _(self, fact: facts.Warned) -> None:
+        self._console.warn(fact.message)
+
+
+def criterion_line(criterion: dict[str, Any]) -> str:
+    """Return a criterion as one line: mark, name, estimate, bound, rows, what is missing."""
+    text = f"{MARKS[criterion['verdict']]} {criterion['name']}"
+    if criterion["estimate"] is not None and criterion["threshold"] is not None:
+        text += f": {_number(criterion['estimate'])}"
+        if criterion["bound"] is not None and criterion["bound"] != criterion["estimate"]:
+            text += f" (bound {_number(criterion['bound'])}, n = {criterion['n']:,})"
+    if criterion["rows_needed"]:
+        text += f"; about {criterion['rows_needed']:,} more rows needed"
+    return text + (f"; {criterion['note']}" if criterion["note"] else "")
+
+
+def _number(value: float | None, form: str = ".4f") -> str:
+    return "unknown" if value is None else f"{value:{form}}"
+
+
+def _interval(bounds: list[float | None], form: str = ".4f") -> str:
+    if None in bounds:
+        return "unknown"
+    return f"[{_number(bounds[0], form)}, {_number(bounds[1], form)}]"
+
+
+def _listed(values: list[str]) -> str:
+    return ", ".join(map(repr, values[:5])) + (" ..." if len(values) > 5 else "")  # noqa: PLR2004

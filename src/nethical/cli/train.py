@@ -1,0 +1,328 @@
+"""``nethical train``: the one flow from the command line.
+
+The flags are the contract of the training scripts; ``training/train_any_model.py`` takes
+exactly these.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nethical.errors import DataError, RefusedError, UsageError
+
+if TYPE_CHECKING:
+    from nethical.cli.console import Console
+    from nethical.pipeline import Outcome
+    from nethical.plan import Plan
+    from nethical.run import Run
+
+__all__ = ["add_parser"]
+
+# Flags of parts that are not in this release: taken, and answered with one clear line.
+ABSENT_PARTS = {
+    "the audit log": ("enable_audit", "audit_path", "anchor"),
+    "drift tracking": (
+        "enable_drift_tracking",
+        "drift_report_dir",
+        "cohort_id",
+        "cohort_column",
+    ),
+    "Phase 8-9 governance": (
+        "enable_phase89",
+        "phase89_storage",
+        "optimize_config",
+        "optimization_technique",
+        "optimization_iterations",
+        "waive_agreement",
+    ),
+    "the distributed engine": ("engine", "engine_address", "workers", "memory"),
+    "resumable training": ("resume",),
+}
+ABSENT_TYPES = ("simple_transformer", "anomaly", "correlation")
+
+
+def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse keeps this type private
+    """Add the command and its flags."""
+    parser = commands.add_parser(
+        "train",
+        help="train, calibrate and judge a model, and publish it",
+        description="Train a calibrated risk model, judge it, and publish it.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+    )
+    _training_flags(parser)
+    _data_flags(parser.add_argument_group("data"))
+    _gate_flags(parser.add_argument_group("gate and registry"))
+    _absent_flags(parser.add_argument_group("parts that are not in this release"))
+    _output_flags(parser.add_argument_group("output"))
+    parser.set_defaults(run=run)
+
+
+def _training_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model-type",
+        metavar="TYPE",
+        help="heuristic, logistic, boosted, or a registered type (required)",
+    )
+    parser.add_argument("--epochs", type=int, default=10, help="training epochs")
+    parser.add_argument("--batch-size", type=int, default=32, help="rows per gradient step")
+    parser.add_argument("--num-samples", type=int, help="rows to generate or draw (default: 10000)")
+    parser.add_argument("--seed", type=int, default=42, help="decides everything random")
+    parser.add_argument(
+        "--threads", type=int, help="threads of the libraries (default: free cores)"
+    )
+    parser.add_argument("--from-run", metavar="RUN.json", help="repeat a run exactly")
+    parser.add_argument("--dry-run", action="store_true", help="show roles, leaks, splits; stop")
+
+
+def _data_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--data", help="a table, a folder, sklearn:NAME or synthetic:TASK")
+    group.add_argument("--kaggle-dataset", action="append", metavar="OWNER/NAME", dest="kaggle")
+    group.add_argument("--no-synthetic-fallback", action="store_true", help="fail without data")
+    group.add_argument("--label-column", metavar="COLUMN", help="what to predict")
+    group.add_argument("--positive-label", action="append", metavar="VALUE", dest="positive")
+    group.add_argument("--group-column", metavar="COLUMN", help="rows that are never split apart")
+    group.add_argument("--time-column", metavar="COLUMN", help="when a row happened")
+    group.add_argument("--fairness-column", action="append", metavar="COLUMN", dest="fairness")
+    group.add_argument("--use-fairness-columns", action="store_true", help="models may read them")
+    group.add_argument("--column", action="append", metavar="NAME=ROLE", dest="column")
+    group.add_argument("--split", choices=("auto", "random", "grouped", "temporal"))
+    group.add_argument("--split-column", metavar="COLUMN", help="says train or test for each row")
+    group.add_argument("--test-data", metavar="PATH", help="a table whose rows judge")
+    group.add_argument("--challenge-data", action="append", metavar="PATH", dest="challenge")
+    group.add_argument("--drop-leaks", action="store_true", help="leave suspect columns out")
+    group.add_argument("--accept-leak", action="append", metavar="COLUMN", dest="accept")
+
+
+def _gate_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--promotion-max-ece", type=float, default=0.08, help="calibration error")
+    group.add_argument("--promotion-min-accuracy", type=float, default=0.85, help="accuracy")
+    group.add_argument("--threshold", type=float, help="block from this probability on")
+    group.add_argument("--alert-budget", type=float, default=0.01, help="share of rows alerted")
+    group.add_argument("--name", help="production slot (default: the model type)")
+    group.add_argument("--replace", action="store_true", help="replace a better current model")
+    group.add_argument("--models-dir", default="models", help="where models are published")
+    group.add_argument("--fail-on-refusal", action="store_true", help="exit 3 unless PASS")
+
+
+def _absent_flags(group: argparse._ArgumentGroup) -> None:
+    for flag in ("--enable-audit", "--enable-drift-tracking", "--enable-phase89"):
+        group.add_argument(flag, action="store_true")
+    group.add_argument("--optimize-config", action="store_true")
+    group.add_argument("--resume", action="store_true")
+    for flag in (
+        "--audit-path",
+        "--anchor",
+        "--drift-report-dir",
+        "--cohort-id",
+        "--cohort-column",
+        "--phase89-storage",
+        "--optimization-technique",
+        "--optimization-iterations",
+        "--waive-agreement",
+        "--engine",
+        "--engine-address",
+        "--workers",
+        "--memory",
+    ):
+        group.add_argument(flag)
+
+
+def _output_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    group.add_argument("--quiet", action="store_true", help="warnings and the verdict only")
+    group.add_argument("--verbose", action="store_true", help="every fact as it is recorded")
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Train as asked and print what came out."""
+    given = vars(args)
+    _refuse_absent(given)
+    plan, original = _plan(given)
+    from nethical.cli.narrator import Narrator
+    from nethical.run import Run
+
+    narrator = Narrator(console, verbose=given.get("verbose", False))
+    with narrator.progress() as progress:
+        listening = Run([narrator], progress=progress)
+        if given.get("dry_run"):
+            return _dry_run(plan, listening, console)
+        from nethical.pipeline import train
+
+        outcome = train(plan, run=listening)
+    if original is not None:
+        _compare_with_original(outcome, original, console)
+    if console.json_output:
+        console.json(document(outcome))
+    if given.get("fail_on_refusal") and outcome.judged.decision.verdict != "PASS":
+        raise RefusedError(
+            f"the gate says {outcome.judged.decision.verdict}; the model is a candidate",
+            mend=f"read {outcome.published.path / 'card.md'}",
+        )
+    return 0
+
+
+def _refuse_absent(given: dict[str, Any]) -> None:
+    for part, flags in ABSENT_PARTS.items():
+        for flag in flags:
+            if flag in given:
+                raise UsageError(
+                    f"--{flag.replace('_', '-')}: {part} is not part of this release",
+                    mend="leave the flag out",
+                )
+    if given.get("model_type") in ABSENT_TYPES:
+        raise UsageError(
+            f"--model-type {given['model_type']} is not part of this release",
+            mend="choose heuristic, logistic or boosted",
+        )
+
+
+def _plan(given: dict[str, Any]) -> tuple[Plan, Path | None]:
+    """Return the plan, and the folder of the run that it repeats, if any."""
+    from nethical.plan import Plan
+
+    if "from_run" in given:
+        path = Path(given["from_run"])
+        return _plan_of(path, given), path.parent
+    if "model_type" not in given:
+        raise UsageError("--model-type is missing", mend="pass --model-type logistic, for example")
+    from nethical.models.catalog import names
+
+    if given["model_type"] not in names():
+        raise UsageError(
+            f"there is no model type {given['model_type']!r}",
+            mend=f"choose one of {', '.join(names())}",
+        )
+    plan = Plan(
+        model_type=given["model_type"],
+        data=given.get("data"),
+        kaggle_datasets=tuple(given.get("kaggle", ())),
+        synthetic_fallback=not given.get("no_synthetic_fallback", False),
+        columns=_columns(given),
+        positive_labels=tuple(given.get("positive", ())),
+        split=given.get("split", "auto"),
+        challenge_data=tuple(given.get("challenge", ())),
+        accept_leaks=tuple(given.get("accept", ())),
+        max_ece=given["promotion_max_ece"],
+        min_accuracy=given["promotion_min_accuracy"],
+        **{key: given[key] for key in SAME_NAMES if key in given},
+    )
+    return plan, None
+
+
+SAME_NAMES = (
+    "num_samples",
+    "epochs",
+    "batch_size",
+    "seed",
+    "threads",
+    "use_fairness_columns",
+    "split_column",
+    "test_data",
+    "drop_leaks",
+    "threshold",
+    "alert_budget",
+    "name",
+    "replace",
+    "models_dir",
+)
+
+
+def _columns(given: dict[str, Any]) -> dict[str, str]:
+    """Return the role of each column that a flag names."""
+    columns: dict[str, str] = {}
+    pairs = [pair.rpartition("=")[::2] for pair in given.get("column", ())]
+    pairs += [
+        (given[f"{role}_column"], role)
+        for role in ("label", "group", "time")
+        if f"{role}_column" in given
+    ]
+    pairs += [(name, "fairness") for name in given.get("fairness", ())]
+    for name, role in pairs:
+        if not name:
+            raise UsageError(f"--column {role!r} has no role", mend="write --column NAME=ROLE")
+        if columns.setdefault(name, role) != role:
+            raise UsageError(
+                f"column {name!r} is given as {columns[name]} and as {role}",
+                mend="give it one role",
+            )
+    return columns
+
+
+def _plan_of(path: Path, given: dict[str, Any]) -> Plan:
+    from nethical import durable
+    from nethical.plan import Plan
+
+    try:
+        plan = json.loads(durable.read(path))["plan"]
+    except (ValueError, KeyError) as error:
+        raise DataError(
+            f"{path} is no run.json of a model: {error}",
+            mend="pass the run.json of a folder in models/versions",
+        ) from error
+    changes: dict[str, Any] = {key: given[key] for key in ("models_dir", "name") if key in given}
+    return Plan.from_document({**plan, **changes})
+
+
+def _compare_with_original(outcome: Outcome, folder: Path, console: Console) -> None:
+    """Say which files of a repeated run are byte-equal; other data is an error before that."""
+    from nethical import durable
+
+    for name in ("model.json", "arrays.npz", "trees.txt", "metrics.json", "scores.parquet"):
+        if (folder / name).exists():
+            new = outcome.published.path / name
+            same = new.exists() and durable.read(folder / name) == durable.read(new)
+            console.info(f"{name}: {'byte-equal' if same else 'DIFFERENT'}")
+
+
+def _dry_run(plan: Plan, listening: Run, console: Console) -> int:
+    from nethical.preparation import prepare
+
+    prepared = prepare(plan, listening)
+    console.info("Dry run: nothing is trained, nothing is written")
+    if console.json_output:
+        console.json(
+            {
+                "plan": plan.to_document(),
+                "source": prepared.loaded.source,
+                "digest": prepared.loaded.digest,
+                "roles": prepared.roles.to_document(),
+                "leaks": prepared.leaks.to_document(),
+                "splits": prepared.split.to_document(),
+            }
+        )
+    return 0
+
+
+def document(outcome: Outcome) -> dict[str, Any]:
+    """Return what ``--json`` prints of a run."""
+    judged = outcome.judged
+    return {
+        "run_id": outcome.run_id,
+        "model_id": outcome.published.model_id,
+        "model_type": outcome.plan.model_type,
+        "name": outcome.plan.slot,
+        "verdict": judged.decision.verdict.value,
+        "promoted": outcome.published.promoted,
+        "reason": judged.reason,
+        "model_path": str(outcome.published.path),
+        "metrics": judged.evaluation.metrics_document(),
+        "intervals": judged.evaluation.intervals_document(),
+        "criteria": [
+            {
+                key: value
+                for key, value in criterion.to_document().items()
+                if key in {"name", "estimate", "bound", "threshold", "n", "verdict"}
+            }
+            for criterion in judged.decision.criteria
+        ],
+        "comparison": judged.comparison_document(),
+        "source": outcome.prepared.loaded.source,
+        "splits": outcome.prepared.split.parts,
+        "audit": None,
+        "drift": None,
+        "governance": None,
+    }

@@ -1,0 +1,105 @@
+"""From a probability to a decision: allow, review or block.
+
+A row is called positive from the block threshold on. Around it lies the gray zone, where people
+review; a decision outside it whose probability is not sure enough stands and is queued.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+__all__ = ["DECISIONS", "Thresholds", "choose", "decide"]
+
+DECISIONS = ("allow", "review", "block")
+DEFAULT_BLOCK = 0.5
+GRAY_HALF_WIDTH = 0.1
+CONFIDENCE = 0.7
+FEWEST_RECALL = 0.5
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Where decisions change.
+
+    Args:
+        block: A row is called positive from this probability on.
+        gray_low: Below it rows are allowed.
+        gray_high: Above it rows are blocked; between the two they are reviewed.
+        confidence: A decision whose max(p, 1 - p) is below it is queued for review.
+        rule: How ``block`` was set, for people.
+    """
+
+    block: float
+    gray_low: float
+    gray_high: float
+    confidence: float
+    rule: str
+
+    @classmethod
+    def around(cls, block: float, rule: str) -> Thresholds:
+        """Return thresholds with the default gray zone around a block threshold."""
+        low = max(block - GRAY_HALF_WIDTH, 0.0)
+        high = min(block + GRAY_HALF_WIDTH, 1.0)
+        return cls(block, round(low, 12), round(high, 12), CONFIDENCE, rule)
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the thresholds as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Thresholds:
+        """Return the thresholds that ``to_document`` wrote."""
+        return cls(**document)
+
+
+def choose(
+    y: NDArray[Any], y_proba: Floats, *, min_accuracy: float, given: float | None = None
+) -> Thresholds:
+    """Return the thresholds for a calibrate part.
+
+    Block at .5, unless recall there is below .5: then at the cut that maximises F1 among those
+    that reach the accuracy floor, if there is one.
+
+    Args:
+        y: Labels, shape (n,).
+        y_proba: Probability of class 1, shape (n,).
+        min_accuracy: The gate's accuracy floor.
+        given: A block threshold that the user set.
+    """
+    if given is not None:
+        return Thresholds.around(given, "as given")
+    positives = int(y.sum())
+    if positives == 0 or np.mean(y_proba[y == 1] >= DEFAULT_BLOCK) >= FEWEST_RECALL:
+        return Thresholds.around(DEFAULT_BLOCK, "the default")
+    order = np.argsort(-y_proba, kind="stable")
+    ordered = y_proba[order]
+    ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
+    tp = np.cumsum(y[order])[ends]
+    flagged = ends + 1
+    accuracy = (tp + (len(y) - positives) - (flagged - tp)) / len(y)
+    f1 = np.where(accuracy >= min_accuracy, 2 * tp / (flagged + positives), -1.0)
+    best = int(np.argmax(f1))
+    if f1[best] <= 0:
+        return Thresholds.around(DEFAULT_BLOCK, "the default: no cut reaches the accuracy floor")
+    last = int(ends[best])
+    below = float(ordered[last + 1]) if last + 1 < len(ordered) else 0.0
+    cut = (float(ordered[last]) + below) / 2
+    return Thresholds.around(cut, "largest F1 at the accuracy floor, as recall at .5 is below .5")
+
+
+def decide(y_proba: Floats, thresholds: Thresholds) -> NDArray[np.int8]:
+    """Return each row's decision as a place in DECISIONS, shape (n,)."""
+    codes = np.ones(len(y_proba), dtype=np.int8)
+    codes[y_proba < thresholds.gray_low] = 0
+    codes[y_proba > thresholds.gray_high] = 2
+    return codes

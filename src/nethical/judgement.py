@@ -1,0 +1,253 @@
+"""The second half of a run: how good the model is, whether it passes, what it replaces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nethical import gate
+from nethical.data.roles import Role
+from nethical.facts import Evaluated, GateDecided
+from nethical.metrics.calibration import reliability
+from nethical.metrics.evaluation import Evaluation, evaluate
+from nethical.record import read_rows
+from nethical.trained import TrainedModel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from nethical.data.table import LabelledTable
+    from nethical.gate import Comparison, Decision
+    from nethical.plan import Plan
+    from nethical.preparation import Prepared
+    from nethical.registry import Registry
+    from nethical.run import Run
+
+    Floats = NDArray[np.float64]
+
+__all__ = ["Judged", "judge", "measure", "metrics_document"]
+
+HISTOGRAM_BINS = 20
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What came out of the gate.
+
+    Args:
+        y_proba: Probabilities of the gate part, shape (n,).
+        evaluation: Its metrics.
+        challenges: Metrics of the challenge sets, by name.
+        decision: The verdict and its criteria.
+        comparison: Beside the current model, or None.
+        current: The id of the current model, or None.
+        promote: Whether the model becomes the current one.
+        reason: Why, or why not, in one sentence.
+    """
+
+    y_proba: Floats
+    evaluation: Evaluation
+    challenges: Mapping[str, Evaluation]
+    decision: Decision
+    comparison: Comparison | None
+    current: str | None
+    promote: bool
+    reason: str
+
+    def comparison_document(self) -> dict[str, Any] | None:
+        """Return the comparison as JSON values."""
+        if self.comparison is None:
+            return None
+        difference = self.comparison.difference
+        bounds = [difference.estimate, difference.low, difference.high]
+        return {
+            "current": self.current,
+            "difference": [b if np.isfinite(b) else None for b in bounds],
+            "n": self.comparison.n,
+            "worse": self.comparison.worse,
+        }
+
+
+def measure(
+    trained: TrainedModel, prepared: Prepared, plan: Plan, run: Run
+) -> tuple[Floats, Evaluation]:
+    """Return the probabilities of the gate part and its metrics, recorded."""
+    part = prepared.parts["gate"]
+    y_proba = trained.probabilities(part)
+    evaluation = _evaluated(trained, part, y_proba, plan)
+    run.record(
+        Evaluated(evaluation.metrics_document(), evaluation.intervals_document(), evaluation.rows)
+    )
+    return y_proba, evaluation
+
+
+def _evaluated(
+    trained: TrainedModel, table: LabelledTable, y_proba: Floats, plan: Plan
+) -> Evaluation:
+    return evaluate(
+        table.y,
+        y_proba,
+        table.groups,
+        threshold=trained.thresholds.block,
+        budget=plan.alert_budget,
+    )
+
+
+def judge(
+    trained: TrainedModel,
+    prepared: Prepared,
+    measured: tuple[Floats, Evaluation],
+    *,
+    plan: Plan,
+    run: Run,
+    registry: Registry,
+) -> Judged:
+    """Return the verdict on a model and what becomes of it, recorded."""
+    y_proba, evaluation = measured
+    table = prepared.parts["gate"]
+    challenge_proba = {n: trained.probabilities(t) for n, t in prepared.challenges.items()}
+    evidence = gate.Evidence(
+        gate.ScoredSet(table.y, y_proba, table.groups),
+        trained.thresholds.block,
+        prepared.unaccepted,
+        {
+            name: gate.ScoredSet(t.y, challenge_proba[name], t.groups)
+            for name, t in prepared.challenges.items()
+        },
+        {
+            name: np.array(table.codes(name)[1], dtype=object)[table.codes(name)[0]].astype(str)
+            for name in table.roles.named(Role.FAIRNESS)
+        },
+    )
+    decision = gate.decide(evidence, gate.Limits(plan.max_ece, plan.min_accuracy))
+    comparison, current, promote, reason = _succession(
+        trained, prepared, y_proba, decision, plan, registry
+    )
+    judged = Judged(
+        y_proba,
+        evaluation,
+        {
+            name: _evaluated(trained, t, challenge_proba[name], plan)
+            for name, t in prepared.challenges.items()
+        },
+        decision,
+        comparison,
+        current,
+        promote,
+        reason,
+    )
+    run.record(
+        GateDecided(
+            decision.verdict.value,
+            [criterion.to_document() for criterion in decision.criteria],
+            judged.comparison_document(),
+            promote,
+            reason,
+        )
+    )
+    return judged
+
+
+def _succession(
+    trained: TrainedModel,
+    prepared: Prepared,
+    y_proba: Floats,
+    decision: Decision,
+    plan: Plan,
+    registry: Registry,
+) -> tuple[Comparison | None, str | None, bool, str]:
+    """Return how the newcomer does beside the current model, and whether it takes its place."""
+    path = registry.current(plan.slot)
+    if path is None:
+        passed = decision.verdict == gate.Verdict.PASS
+        return None, None, passed, "the first to pass" if passed else "the gate did not pass it"
+    verified = registry.verify(path.name)
+    incumbent = TrainedModel.from_files(verified.files)
+    record = verified.document("run.json")
+    if _reads(incumbent) != _reads(trained):
+        reason = (
+            f"current {plan.slot} was trained on other columns or another label; "
+            "pass --name for a slot of its own"
+        )
+        return None, path.name, False, reason
+    seen, known = read_rows(verified, registry.keys.row_keys(), prepared.parts["gate"])
+    comparison = None
+    unseen = ~seen
+    table = prepared.parts["gate"]
+    if known and unseen.sum() > 1:
+        rows = table.rows(unseen)
+        groups = None if table.groups is None else table.groups[unseen]
+        theirs = incumbent.probabilities(rows)
+        comparison = gate.compare(rows.y, y_proba[unseen], theirs, groups)
+    if decision.verdict != gate.Verdict.PASS:
+        return comparison, path.name, False, "the gate did not pass it"
+    if plan.replace:
+        return comparison, path.name, True, "--replace was given"
+    if prepared.is_synthetic and not record["source"]["source"].startswith("synthetic:"):
+        reason = "trained on synthetic rows; the current model was trained on real ones"
+        return comparison, path.name, False, reason
+    if comparison is None:
+        return None, path.name, True, "it passed; no row is known to be unseen by the current one"
+    if comparison.worse:
+        reason = f"significantly worse than the current model on {comparison.n:,} rows"
+        return comparison, path.name, False, reason
+    return comparison, path.name, True, "it passed and is not worse than the current model"
+
+
+def _reads(trained: TrainedModel) -> object:
+    """Return what a model reads: columns, kinds and label values."""
+    features = [(f.name, f.feature) for f in trained.roles.features]
+    labelling = trained.roles.labelling
+    label = (trained.roles.one(Role.LABEL), labelling and (labelling.positive, labelling.negative))
+    return sorted(features), label
+
+
+def metrics_document(
+    judged: Judged, prepared: Prepared, trained: TrainedModel, plan: Plan
+) -> dict[str, Any]:
+    """Return metrics.json: the metrics, the verdict, and what their charts are drawn from."""
+    table = prepared.parts["gate"]
+    metrics = judged.evaluation.metrics_document()
+    bins = reliability(table.y, judged.y_proba, table.groups)
+    counts = [
+        np.histogram(judged.y_proba[table.y == label], HISTOGRAM_BINS, (0.0, 1.0))[0].tolist()
+        for label in (1, 0)
+    ]
+    return {
+        **{name: metrics[name] for name in ("precision", "recall", "accuracy", "f1", "ece")},
+        "metrics": metrics,
+        "intervals": judged.evaluation.intervals_document(),
+        "rows": len(table),
+        "positives": int(table.y.sum()),
+        "verdict": judged.decision.verdict.value,
+        "criteria": [criterion.to_document() for criterion in judged.decision.criteria],
+        "limits": {"max_ece": plan.max_ece, "min_accuracy": plan.min_accuracy},
+        "thresholds": trained.thresholds.to_document(),
+        "reliability": {
+            "n": bins.n.tolist(),
+            "mean_proba": _known(bins.mean_proba),
+            "share": _known(bins.share),
+            "error": _known(bins.error),
+        },
+        "histogram": {
+            "edges": np.linspace(0, 1, HISTOGRAM_BINS + 1).round(4).tolist(),
+            "positive": counts[0],
+            "negative": counts[1],
+        },
+        "challenges": {
+            name: {
+                "metrics": evaluation.metrics_document(),
+                "intervals": evaluation.intervals_document(),
+                "rows": evaluation.rows,
+            }
+            for name, evaluation in judged.challenges.items()
+        },
+    }
+
+
+def _known(values: Floats) -> list[float | None]:
+    return [float(value) if np.isfinite(value) else None for value in values]

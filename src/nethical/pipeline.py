@@ -1,0 +1,152 @@
+"""The one flow: source > table > split > model > calibrated scores > metrics > gate > registry.
+
+Read it from top to bottom. Each stage says what happened by ``run.record(fact)``; who listens
+is nobody's business here.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nethical import calibrators, decisions
+from nethical.facts import Calibrated, ModelFitted, RunStarted
+from nethical.judgement import Judged, judge, measure
+from nethical.keys import Keys, default_home
+from nethical.models import catalog
+from nethical.models.base import Settings
+from nethical.preparation import Prepared, prepare
+from nethical.publication import environment, publish
+from nethical.registry import Registry
+from nethical.run import Run
+from nethical.threads import free_cores, one_blas_thread
+from nethical.trained import TrainedModel
+
+if TYPE_CHECKING:
+    from nethical.data.table import LabelledTable
+    from nethical.models.base import Model
+    from nethical.plan import Plan
+    from nethical.registry import Published
+
+__all__ = ["Outcome", "train"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run led to.
+
+    Args:
+        run_id: The run.
+        plan: What it was asked to do.
+        prepared: What it learnt from.
+        model: The trained model, ready to use.
+        judged: Metrics, verdict and promotion.
+        published: Where the bundle is.
+    """
+
+    run_id: str
+    plan: Plan
+    prepared: Prepared
+    model: TrainedModel
+    judged: Judged
+    published: Published
+
+
+def train(plan: Plan, *, run: Run | None = None, registry: Registry | None = None) -> Outcome:
+    """Train, judge and publish a model.
+
+    Args:
+        plan: What to do.
+        run: Who listens; default: nobody.
+        registry: Where to publish; default: the plan's folder, signed with the user's keys.
+
+    Raises:
+        NethicalError: Something cannot be done; nothing is then published.
+
+    Example:
+        >>> train(Plan("logistic", data="sklearn:breast_cancer"))  # doctest: +SKIP
+    """
+    run = run or Run()
+    registry = registry or Registry(
+        Path(plan.models_dir), Keys(default_home()), lambda: datetime.now(UTC)
+    )
+    start(plan, run)
+    prepared = prepare(plan, run)
+    with run.stage("fit"), one_blas_thread():
+        model, fitted = fit(plan, prepared.parts["train"], run)
+    with run.stage("calibrate"), one_blas_thread():
+        trained, calibrated = calibrate(plan, prepared, model, run)
+    with run.stage("evaluate"), one_blas_thread():
+        measured = measure(trained, prepared, plan, run)
+    with run.stage("gate"), one_blas_thread():
+        judged = judge(trained, prepared, measured, plan=plan, run=run, registry=registry)
+    with run.stage("publish"):
+        stages = (fitted, calibrated)
+        published = publish(
+            trained, prepared, stages, judged, plan=plan, run=run, registry=registry
+        )
+    return Outcome(run.run_id, plan, prepared, trained, judged, published)
+
+
+def start(plan: Plan, run: Run) -> None:
+    """Record what the run is asked to do."""
+    document: dict[str, Any] = plan.to_document()
+    threads = plan.threads or free_cores()
+    run.record(
+        RunStarted(
+            run.run_id,
+            plan.model_type,
+            plan.slot,
+            plan.epochs,
+            plan.batch_size,
+            plan.num_samples or 0,
+            plan.seed,
+            document,
+            environment(threads),
+        )
+    )
+
+
+def fit(plan: Plan, table: LabelledTable, run: Run) -> tuple[Model, ModelFitted]:
+    """Return the model that learnt from the train part."""
+    settings = Settings(plan.epochs, plan.batch_size, plan.threads or free_cores())
+    began = time.perf_counter()
+    model = catalog.build(plan.model_type, settings).fit(
+        table, rng=np.random.default_rng(plan.seed), progress=run.progress
+    )
+    fact = ModelFitted(
+        plan.model_type,
+        plan.epochs,
+        model.fitting.epochs_run,
+        time.perf_counter() - began,
+        list(model.fitting.notes),
+        dict(model.fitting.details),
+    )
+    run.record(fact)
+    return model, fact
+
+
+def calibrate(
+    plan: Plan, prepared: Prepared, model: Model, run: Run
+) -> tuple[TrainedModel, Calibrated]:
+    """Return the model with its calibrator and thresholds, learnt from the calibrate part."""
+    part = prepared.parts["calibrate"]
+    scores = model.score(part)
+    calibrator = calibrators.fit(scores, part.y, part.weights)
+    thresholds = decisions.choose(
+        part.y,
+        calibrator.predict(scores),
+        min_accuracy=plan.min_accuracy,
+        given=plan.threshold,
+    )
+    fact = Calibrated(calibrator.method, len(part), thresholds.to_document())
+    run.record(fact)
+    trained = TrainedModel(
+        plan.slot, plan.model_type, prepared.roles, model, calibrator, thresholds
+    )
+    return trained, fact

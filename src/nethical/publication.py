@@ -1,0 +1,156 @@
+"""The end of a run: the bundle's files, signed and published."""
+
+from __future__ import annotations
+
+import json
+import platform
+import secrets
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from nethical import __version__, card
+from nethical.facts import ModelSaved
+from nethical.judgement import metrics_document
+from nethical.record import rows_file, scores_file
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nethical.facts import Calibrated, ModelFitted
+    from nethical.judgement import Judged
+    from nethical.plan import Plan
+    from nethical.preparation import Prepared
+    from nethical.registry import Published, Registry
+    from nethical.run import Run
+    from nethical.trained import TrainedModel
+
+__all__ = ["environment", "publish"]
+
+LIBRARIES = ("numpy", "scipy", "pyarrow", "lightgbm", "scikit-learn", "cryptography")
+
+
+def environment(threads: int) -> dict[str, Any]:
+    """Return what the result may depend on beside the data and the plan."""
+    return {
+        "nethical": __version__,
+        "python": platform.python_version(),
+        "platform": f"{platform.system()}-{platform.machine()}".lower(),
+        "libc": "-".join(platform.libc_ver()),
+        "threads": threads,
+        "libraries": {name: version(name) for name in LIBRARIES},
+    }
+
+
+def publish(  # noqa: PLR0913 - all that a bundle says
+    trained: TrainedModel,
+    prepared: Prepared,
+    fitted: tuple[ModelFitted, Calibrated],
+    judged: Judged,
+    *,
+    plan: Plan,
+    run: Run,
+    registry: Registry,
+) -> Published:
+    """Return the published version: a signed bundle, current or candidate, recorded."""
+    model_id = f"{plan.slot}_{run.clock():%Y%m%dT%H%M%SZ}_{secrets.token_hex(3)}"
+    key = registry.keys.row_key()
+    receipt = run.seal()
+    files = trained.to_files()
+    metrics = metrics_document(judged, prepared, trained, plan)
+    record = {
+        "run_id": run.run_id,
+        "model_id": model_id,
+        "started_at": f"{run.started_at:%Y-%m-%dT%H:%M:%SZ}",
+        **_record(prepared, fitted, judged, plan, run),
+        "row_key": registry.keys.row_fingerprint(),
+        "gate_readings": registry.gate_readings(prepared.split.gate_digest) + 1,
+        "receipt": vars(receipt) if receipt else None,
+    }
+    files |= {
+        "metrics.json": _json(metrics),
+        "run.json": _json(record),
+        "scores.parquet": scores_file(prepared.parts["gate"], judged.y_proba, key),
+        "rows.parquet": rows_file(prepared.parts, key),
+        "card.md": card.render(json.loads(files["model.json"]), metrics, record).encode(),
+        **{name: svg.encode() for name, svg in card.figures(metrics).items()},
+    }
+    claims = {"run_id": run.run_id} | (vars(receipt) if receipt else {})
+    published = registry.publish(
+        model_id=model_id,
+        name=plan.slot,
+        files=files,
+        claims=claims,
+        promote=judged.promote,
+        baseline=judged.current,
+        details={
+            "run_id": run.run_id,
+            "verdict": judged.decision.verdict.value,
+            "gate_digest": prepared.split.gate_digest,
+            "reason": judged.reason,
+        },
+    )
+    run.record(
+        ModelSaved(
+            model_id,
+            str(published.path),
+            str(published.path / "metrics.json"),
+            published.promoted,
+            published.signature_digest,
+        )
+    )
+    return published
+
+
+def _record(
+    prepared: Prepared,
+    fitted: tuple[ModelFitted, Calibrated],
+    judged: Judged,
+    plan: Plan,
+    run: Run,
+) -> dict[str, Any]:
+    """Return what run.json says of each stage."""
+    loaded, split, leaks = prepared.loaded, prepared.split, prepared.leaks
+    learnt, calibrated = fitted
+    return {
+        "plan": plan.to_document(),
+        "source": {
+            "source": loaded.source,
+            "digest": loaded.digest,
+            "rows": loaded.num_samples,
+            "columns": loaded.columns,
+            "unlabelled": loaded.unlabelled,
+            "details": loaded.details,
+        },
+        "splits": {
+            "strategy": split.strategy,
+            "parts": split.parts,
+            "positives": split.positives,
+            "groups": split.groups,
+            "notes": list(prepared.notes),
+            "gate_digest": split.gate_digest,
+        },
+        "leaks": {
+            "suspects": leaks.suspects,
+            "dropped": leaks.dropped,
+            "accepted": leaks.accepted,
+            "duplicate_rows": split.duplicate_rows,
+            "sorted_by_label": leaks.sorted_by_label,
+        },
+        "fitting": {
+            "epochs": learnt.epochs,
+            "epochs_run": learnt.epochs_run,
+            "seconds": round(learnt.training_duration_seconds, 4),
+            "notes": learnt.notes,
+            "details": learnt.details,
+        },
+        "calibration": {"method": calibrated.method, "rows": calibrated.rows},
+        "environment": environment(plan.threads or 0),
+        "warnings": list(run.warnings),
+        "comparison": judged.comparison_document(),
+        "promoted": judged.promote,
+        "reason": judged.reason,
+    }
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    return (json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()

@@ -1,0 +1,106 @@
+"""What a bundle keeps of the rows: digests, probabilities, labels; never a raw value.
+
+Row digests are keyed with the row key, so that rows with few possible values cannot be guessed
+by whoever holds a bundle.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nethical.data.roles import Role
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from nethical.bundle import Bundle
+    from nethical.data.table import LabelledTable
+
+    Floats = NDArray[np.float64]
+
+__all__ = ["read_rows", "rows_file", "scores_file"]
+
+LEARNT_PARTS = ("train", "tune", "calibrate")
+
+
+def scores_file(table: LabelledTable, y_proba: Floats, key: bytes) -> bytes:
+    """Return scores.parquet: digest, probability, label and groups of each gate row."""
+    import pyarrow as pa
+
+    columns: dict[str, Any] = {
+        "row": _digest_array(table.digests(key)),
+        "probability": pa.array(y_proba),
+        "label": pa.array(table.y),
+    }
+    if table.groups is not None:
+        group = table.roles.one(Role.GROUP)
+        columns["group"] = _digest_array(_group_digests(table, str(group), key))
+    for name in table.roles.named(Role.FAIRNESS):
+        columns[f"fairness:{name}"] = table.texts(name).dictionary_encode()
+    return _parquet(columns)
+
+
+def rows_file(parts: Mapping[str, LabelledTable], key: bytes) -> bytes:
+    """Return rows.parquet: digest and part of each row of the table."""
+    import pyarrow as pa
+
+    names = list(parts)
+    codes = np.repeat(np.arange(len(names)), [len(part) for part in parts.values()])
+    digests = np.concatenate([part.digests(key) for part in parts.values()])
+    part = pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int8)), pa.array(names))
+    return _parquet({"row": _digest_array(digests), "part": part})
+
+
+def read_rows(
+    bundle: Bundle, keys: Sequence[bytes], table: LabelledTable
+) -> tuple[NDArray[np.bool_], bool]:
+    """Return which rows a model learnt from, shape (n,), and whether that can be known.
+
+    It cannot when the bundle's row digests were made with a key that is not at hand.
+    """
+    import pyarrow.parquet as pq
+
+    from nethical.keys import row_key_name
+
+    key = next((k for k in keys if row_key_name(k) == bundle.document("run.json")["row_key"]), None)
+    if key is None:
+        return np.ones(len(table), dtype=bool), False
+    stored = pq.read_table(io.BytesIO(bundle.files["rows.parquet"]))
+    learnt = np.isin(stored.column("part").to_numpy(), LEARNT_PARTS)
+    rows = stored.column("row").combine_chunks()
+    digests = np.frombuffer(rows.buffers()[1], dtype=np.uint64).reshape(-1, 2)
+    return np.isin(table.digests(key)[:, 0], digests[learnt, 0]), True
+
+
+def _group_digests(table: LabelledTable, name: str, key: bytes) -> NDArray[np.uint64]:
+    import pyarrow as pa
+
+    from nethical.data.rows import column_words, keyed_digests
+
+    return keyed_digests([column_words(pa.chunked_array([table.texts(name)]))], key)
+
+
+def _digest_array(digests: NDArray[np.uint64]) -> Any:  # noqa: ANN401 - a pyarrow array
+    import pyarrow as pa
+
+    buffer = pa.py_buffer(np.ascontiguousarray(digests))
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(digests), [None, buffer])
+
+
+def _parquet(columns: Mapping[str, Any]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    buffer = io.BytesIO()
+    pq.write_table(
+        pa.table(dict(columns)),
+        buffer,
+        compression={name: "none" if name in {"row", "group"} else "zstd" for name in columns},
+        use_dictionary=[name for name in columns if name not in {"row", "group", "probability"}],
+    )
+    return buffer.getvalue()

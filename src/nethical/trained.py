@@ -1,0 +1,213 @@
+"""A trained model: raw rows in, calibrated probabilities and decisions out.
+
+It holds everything between a raw row and a decision (roles, model, calibrator, thresholds) and
+nothing else, so a model that is loaded again gives bit-equal scores on the same raw rows.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nethical import calibrators, decisions
+from nethical.data.roles import Role, Roles
+from nethical.data.table import Table, to_arrow
+from nethical.errors import DataError, IntegrityError
+from nethical.models import catalog
+from nethical.models.base import Parts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from nethical.calibrators import Calibrator
+    from nethical.decisions import Thresholds
+    from nethical.keys import Keys
+    from nethical.models.base import Model, Reason
+
+    Floats = NDArray[np.float64]
+
+__all__ = ["TrainedModel", "load"]
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model that judges raw rows.
+
+    Args:
+        name: The line of versions that it belongs to.
+        model_type: The type of ``model``.
+        roles: What the columns were in training.
+        model: Turns rows into scores.
+        calibrator: Turns scores into probabilities.
+        thresholds: Turn probabilities into decisions.
+    """
+
+    name: str
+    model_type: str
+    roles: Roles
+    model: Model
+    calibrator: Calibrator
+    thresholds: Thresholds
+
+    def table(self, frame: Any) -> Table:  # noqa: ANN401 - any frame
+        """Return a frame's rows as this model reads them.
+
+        Raises:
+            DataError: A feature column is missing, or holds what it cannot read.
+        """
+        arrow = to_arrow(frame, tuple(f.name for f in self.roles.features))
+        missing = [f.name for f in self.roles.features if f.name not in arrow.column_names]
+        if missing:
+            raise DataError(
+                f"column {missing[0]!r} is missing"
+                + (f", and {len(missing) - 1} more" if len(missing) > 1 else "")
+                + f"; found: {', '.join(arrow.column_names[:30])}",
+                mend="give the rows the columns that the model was trained on",
+            )
+        return Table(self._readable(arrow), self.roles)
+
+    def _readable(self, arrow: pa.Table) -> pa.Table:
+        """Return the table with text that should be numbers read as numbers."""
+        import pyarrow as pa
+
+        for feature in self.roles.features:
+            kind = arrow.schema.field(feature.name).type
+            if feature.feature != Role.NUMERIC or not pa.types.is_large_string(kind):
+                continue
+            place = arrow.column_names.index(feature.name)
+            try:
+                numbers = arrow.column(place).cast(pa.float64())
+            except pa.ArrowInvalid as error:
+                raise DataError(
+                    f"column {feature.name!r} should hold numbers: {str(error).splitlines()[0]}",
+                    mend="give it numbers, as in training",
+                ) from error
+            arrow = arrow.set_column(place, feature.name, numbers)
+        return arrow
+
+    def probabilities(self, table: Table) -> Floats:
+        """Return the probability of class 1 of rows that were read, shape (n,)."""
+        return self.calibrator.predict(self.model.score(table))
+
+    def predict_proba(self, frame: Any) -> Floats:  # noqa: ANN401 - any frame
+        """Return the probabilities of class 0 and class 1, shape (n, 2).
+
+        Args:
+            frame: A pandas, polars or pyarrow frame with the feature columns, or a numpy array
+                of the feature columns in the order of training.
+        """
+        positive = self.probabilities(self.table(frame))
+        return np.column_stack([1 - positive, positive])
+
+    def score_frame(self, frame: Any) -> Any:  # noqa: ANN401 - any frame
+        """Return the frame, same kind, with the columns ``probability`` and ``decision``."""
+        import narwhals as nw
+
+        positive = self.probabilities(self.table(frame))
+        words = np.array(decisions.DECISIONS)[decisions.decide(positive, self.thresholds)]
+        native = nw.from_native(frame, eager_only=True)
+        backend = nw.get_native_namespace(native)
+        return native.with_columns(
+            nw.new_series("probability", positive, backend=backend),
+            nw.new_series("decision", words.tolist(), backend=backend),
+        ).to_native()
+
+    def predict_row(self, row: Mapping[str, Any]) -> float:
+        """Return the probability of class 1 of one row; absent columns are missing values."""
+        score = self._row_scorer
+        if score is not None:
+            return self.calibrator.predict_one(score(row))
+        import pyarrow as pa
+
+        cells = {f.name: [row.get(f.name)] for f in self.roles.features}
+        return float(self.probabilities(self.table(pa.table(cells)))[0])
+
+    @cached_property
+    def _row_scorer(self) -> Any:  # noqa: ANN401 - a function, or None
+        return self.model.row_scorer()
+
+    def explain(self, frame: Any, top: int = 3) -> list[list[Reason]]:  # noqa: ANN401
+        """Return for each row its ``top`` reason codes, the weightiest first."""
+        return self.model.explain(self.table(frame), top)
+
+    def to_files(self) -> dict[str, bytes]:
+        """Return the model as files: model.json, arrays.npz if any, text files of its type."""
+        parts = self.model.to_parts()
+        document = {
+            "schema_version": SCHEMA_VERSION,
+            "name": self.name,
+            "model_type": self.model_type,
+            "roles": self.roles.to_document(),
+            "calibrator": self.calibrator.to_document(),
+            "thresholds": self.thresholds.to_document(),
+            "model": dict(parts.document),
+            "texts": sorted(parts.texts),
+        }
+        text = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        files = {"model.json": (text + "\n").encode()}
+        if parts.arrays:
+            buffer = io.BytesIO()
+            np.savez(buffer, allow_pickle=False, **dict(sorted(parts.arrays.items())))
+            files["arrays.npz"] = buffer.getvalue()
+        return files | {name: text.encode() for name, text in parts.texts.items()}
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, bytes]) -> TrainedModel:
+        """Return the model of verified files.
+
+        Raises:
+            IntegrityError: It was written by a later version, or its parts do not fit.
+        """
+        document = json.loads(files["model.json"])
+        if document["schema_version"] != SCHEMA_VERSION:
+            raise IntegrityError(
+                f"the model has schema version {document['schema_version']}; "
+                f"this program reads {SCHEMA_VERSION}",
+                mend="install the version of nethical that trained it",
+            )
+        arrays: dict[str, NDArray[Any]] = {}
+        if "arrays.npz" in files:
+            with np.load(io.BytesIO(files["arrays.npz"]), allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+        texts = {name: files[name].decode() for name in document["texts"]}
+        parts = Parts(document["model"], arrays, texts)
+        return cls(
+            document["name"],
+            document["model_type"],
+            Roles.from_document(document["roles"]),
+            catalog.restore(document["model_type"], parts),
+            calibrators.from_document(document["calibrator"]),
+            decisions.Thresholds.from_document(document["thresholds"]),
+        )
+
+
+def load(path: str | Path, *, keys: Keys | None = None) -> TrainedModel:
+    """Return the model of a bundle, after its signature and every digest were verified.
+
+    Args:
+        path: A bundle folder, such as ``models/current/logistic``.
+        keys: Whose signatures to believe; default: the user's own keys and those trusted.
+
+    Raises:
+        IntegrityError: The bundle is not what was signed, or by a key that is not trusted.
+
+    Example:
+        >>> load("models/current/logistic").predict_proba(frame)  # doctest: +SKIP
+        array([[0.97, 0.03]])
+    """
+    from nethical import bundle
+    from nethical.keys import Keys, default_home
+
+    keys = keys or Keys(default_home())
+    return TrainedModel.from_files(bundle.read(Path(path), keys.trusted()).files)
