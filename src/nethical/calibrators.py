@@ -3,7 +3,8 @@
 Both are monotone, so ranking is kept, and learn from the calibrate part only.
 
 Reference:
-    Platt 1999 (sigmoid, with his smoothed targets); Zadrozny and Elkan 2002 (isotonic).
+    Platt 1999 (sigmoid); Gelman et al. 2008 (Cauchy priors for logistic regression, here
+    around the identity); Zadrozny and Elkan 2002 (isotonic).
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["Calibrator", "Isotonic", "Sigmoid", "fit", "from_document"]
 
 ISOTONIC_FROM = 1000
+PRIOR_CENTRE = np.array([1.0, 0.0])
+PRIOR_SCALE = 0.5
+MOST_STEPS = 200
+SMALLEST_STEP = 1e-10
 LARGEST_LOGIT = 700.0
 HIGHEST_LOGIT = 36.0  # the next one's probability would be rounded to 1
 
@@ -130,37 +135,48 @@ def fit(scores: Floats, y: Labels, weights: Floats | None = None) -> Calibrator:
 
 
 def _fit_sigmoid(scores: Floats, y: Labels, weights: Floats) -> Sigmoid:
-    """Fit by Newton steps with halving, on targets drawn one row towards the other class."""
-    positives = float(weights[y == 1].sum())
-    negatives = float(weights.sum()) - positives
-    target = np.where(y == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+    """Return the sigmoid of largest posterior, drawn towards taking scores for log-odds.
+
+    The prior has heavy tails, so a model whose scores are not log-odds is followed where its
+    rows say, and separable rows still give a finite slope. The posterior may have two modes,
+    so it is climbed from two starts: log-odds, and scores of unit spread.
+    """
+    spread = float(np.std(scores)) or 1.0
     centre = float(np.average(scores, weights=weights))
-    spread = float(np.sqrt(np.average((scores - centre) ** 2, weights=weights))) or 1.0
-    x = np.column_stack([(scores - centre) / spread, np.ones(len(y))])
-    beta = np.array([0.0, math.log((positives + 1) / (negatives + 1))])
+    starts = (np.array([1.0, 0.0]), np.array([1.0 / spread, -centre / spread]))
+    found = [_climb(start, scores, y, weights) for start in starts]
+    slope, intercept = min(found, key=lambda pair: pair[1])[0].tolist()
+    if slope <= 0.0:  # scores that rank backwards carry no evidence
+        share = float(np.average(y, weights=weights))
+        return Sigmoid(0.0, math.log(share / (1 - share)))
+    return Sigmoid(slope, intercept)
+
+
+def _climb(beta: Floats, scores: Floats, y: Labels, weights: Floats) -> tuple[Floats, float]:
+    """Return the mode that Newton steps with halving reach, and its loss."""
+    x = np.column_stack([scores, np.ones(len(y))])
 
     def loss(b: Floats) -> float:
         z = x @ b
-        return float(np.sum(weights * (np.logaddexp(0, z) - target * z)))
+        prior = np.log1p(((b - PRIOR_CENTRE) / PRIOR_SCALE) ** 2)
+        return float(np.sum(weights * (np.logaddexp(0, z) - y * z)) + np.sum(prior))
 
     value = loss(beta)
-    for _ in range(100):
+    for _ in range(MOST_STEPS):
         p = 1 / (1 + np.exp(-np.clip(x @ beta, -LARGEST_LOGIT, LARGEST_LOGIT)))
-        gradient = x.T @ (weights * (p - target))
-        hessian = (x * (weights * p * (1 - p))[:, None]).T @ x + 1e-10 * np.eye(2)
+        # The quadratic that touches the Cauchy prior from above (majorise, then minimise).
+        pull = 2 / (PRIOR_SCALE**2 + (beta - PRIOR_CENTRE) ** 2)
+        gradient = x.T @ (weights * (p - y)) + pull * (beta - PRIOR_CENTRE)
+        hessian = (x * (weights * p * (1 - p))[:, None]).T @ x + np.diag(pull)
         step = np.linalg.solve(hessian, gradient)
         size = 1.0
-        while size > 1e-8 and loss(beta - size * step) > value:  # noqa: PLR2004
+        while size > SMALLEST_STEP and loss(beta - size * step) > value:
             size /= 2
         beta = beta - size * step
         previous, value = value, loss(beta)
-        if previous - value < 1e-12 * (1 + abs(value)):
+        if previous - value < SMALLEST_STEP * (1 + abs(value)):
             break
-    slope = max(float(beta[0]), 0.0)  # a score that ranks backwards carries no evidence
-    intercept = float(beta[1])
-    if slope == 0.0:
-        intercept = math.log((positives + 1) / (negatives + 1))
-    return Sigmoid(slope / spread, intercept - slope * centre / spread)
+    return beta, value
 
 
 def _fit_isotonic(scores: Floats, y: Labels, weights: Floats) -> Isotonic:

@@ -31,9 +31,8 @@ MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 MARKS = re.compile(r"([\\`*_{}\[\]()#|~$!])")
 ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-LEADING = re.compile(r"^([-+=]|\d+(?=[.)]))")
 VERDICTS = {
-    "PASS": "It met all {n} criteria below, judged by 95 % confidence bounds.",
+    "PASS": "It met all {n} criteria below.",
     "FAIL": "It was shown to miss {names}.",
     "INSUFFICIENT_EVIDENCE": "Nothing was shown to be wrong, but too little is known of {names}.",
 }
@@ -115,11 +114,12 @@ def render(model: Document, metrics: Document, run: Document) -> str:
 def _opening(model: Document, metrics: Document, run: Document) -> list[str]:
     """Return the title, the verdict, and what the model is."""
     positive = _codes(_part(model, "roles", "labelling").get("positive"))
-    features = sum(bool(column.get("feature")) for column in _columns(model))
+    columns = _columns(model)
+    read = sum(bool(column.get("feature")) for column in columns) if columns else UNKNOWN
     what = (
         f"A model of the type {_code(model.get('model_type'))}, named {_code(model.get('name'))}, "
-        f"trained {_moment(run.get('started_at'))}. For a row of data ({features:,} of its columns "
-        f"are read) it returns the probability that the label is {positive}, and a decision: "
+        f"trained {_moment(run.get('started_at'))}. For a row of data (columns that it reads: "
+        f"{read}) it returns the probability that the label is {positive}, and a decision: "
         "allow, review or block."
     )
     synthetic = (
@@ -142,8 +142,10 @@ def _verdict(metrics: Document) -> str:
     named = [_say(c.get("name")) for c in criteria if c.get("verdict") == said]
     names = f"{len(named)} of {len(criteria)} criteria: {'; '.join(named)}"
     sentence = VERDICTS[said].format(n=len(criteria), names=names)
-    rows = _count(metrics.get("rows"))
-    return f"**Verdict: {said}.** {sentence} Judged on {rows} rows that were kept from training."
+    return (
+        f"**Verdict: {said}.** {sentence} Judged by 95 % confidence bounds, on "
+        f"{_count(metrics.get('rows'))} rows that were kept from training."
+    )
 
 
 def _standing(run: Document) -> str:
@@ -153,7 +155,7 @@ def _standing(run: Document) -> str:
         return "Whether it went into production is unknown."
     reason = _say(run.get("reason"))
     if promoted:
-        return f"When this was written it became the model in production of its name ({reason})."
+        return f"When this was written it went into production ({reason})."
     return f"When this was written it was a candidate, not in production ({reason})."
 
 
@@ -164,14 +166,17 @@ def _criteria(metrics: Document) -> list[str]:
     rows = [
         (
             _say(c.get("name")),
-            f"**{_say(c.get('verdict'))}**",
-            *(_number(c.get(key), whole=True) for key in ("estimate", "bound", "threshold")),
+            f"**{c['verdict'] if c.get('verdict') in VERDICTS else UNKNOWN}**",
+            *(_number(c.get(key), whole=True) for key in ("estimate", "bound")),
+            _limit(c.get("threshold")),
             _count(c.get("n")),
             _needed(c),
         )
         for c in criteria
     ]
-    notes = [f"- {_say(c.get('name'))}: {_say(c['note'])}" for c in criteria if c.get("note")]
+    notes = [
+        f"- Note on {_say(c.get('name'))}: {_say(c['note'])}" for c in criteria if c.get("note")
+    ]
     table = _table(head, rows, "llrrrrr") if rows else "No criterion was judged."
     return ["## What was demanded of it", table, "\n".join(notes), HOW_JUDGED]
 
@@ -186,13 +191,13 @@ def _needed(criterion: Document) -> str:
 def _performance(metrics: Document, run: Document) -> list[str]:
     """Return the metrics of the gate part and of the challenge sets, and the images."""
     rows, positives = _finite(metrics.get("rows")), _finite(metrics.get("positives"))
-    share = f" ({positives / rows:.1%})" if rows and positives is not None else ""
+    share = f" ({positives / rows * 100:.1f} %)" if rows and positives is not None else ""
     top = {n: metrics[n] for n in ("precision", "recall", "accuracy", "f1", "ece") if n in metrics}
     budget = _finite(_part(run, "plan").get("alert_budget"))
     preface = (
         f"Measured on {_count(rows)} rows, {_count(positives)} of them positive{share}. A row is "
         "called positive from a probability of "
-        f"{_number(_part(metrics, 'thresholds').get('block'))} on. The intervals hold with 95 % "
+        f"{_limit(_part(metrics, 'thresholds').get('block'))} on. The intervals hold with 95 % "
         "confidence, for rows like these."
     )
     blocks = [
@@ -231,15 +236,15 @@ def _decisions(model: Document, metrics: Document) -> list[str]:
     low, high = _finite(cut.get("gray_low")), _finite(cut.get("gray_high"))
     never_allows, never_blocks = low is not None and low <= 0, high is not None and high >= 1
     rows = [
-        ("never" if never_allows else f"below {_number(low)}", "allow", "it goes through"),
-        (f"from {_number(low)} to {_number(high)}", "review", "a person decides"),
-        ("never" if never_blocks else f"above {_number(high)}", "block", "it is stopped"),
+        ("never" if never_allows else f"below {_limit(low)}", "allow", "it goes through"),
+        (f"from {_limit(low)} to {_limit(high)}", "review", "a person decides"),
+        ("never" if never_blocks else f"above {_limit(high)}", "block", "it is stopped"),
     ]
     rest = (
-        f"The metrics count a row as positive from {_number(cut.get('block'))} on; how that was "
+        f"The metrics count a row as positive from {_limit(cut.get('block'))} on; how that was "
         f"chosen: {_say(cut.get('rule'))}. A decision stands but is also queued for review when "
         "the likelier of the two answers has a probability below "
-        f"{_number(cut.get('confidence'))}."
+        f"{_limit(cut.get('confidence'))}."
     )
     return [
         "## What it decides",
@@ -250,12 +255,15 @@ def _decisions(model: Document, metrics: Document) -> list[str]:
 
 def _limits(model: Document, metrics: Document, run: Document) -> list[str]:
     """Return what the reader should not conclude."""
+    told = {
+        **dict.fromkeys(_list(_part(run, "fitting").get("notes")), "Of the fitting"),
+        **dict.fromkeys(_list(_part(run, "splits").get("notes")), "Of the parts"),
+        **dict.fromkeys(_list(run.get("warnings")), "Warning of the run"),
+    }
     cautions = [
         *_evidence(metrics, run),
         *_leaks(_part(run, "leaks")),
-        *(f"Warning of the run: {_say(text)}" for text in _list(run.get("warnings"))),
-        *(f"Of the parts: {_say(text)}" for text in _list(_part(run, "splits").get("notes"))),
-        *(f"Of the fitting: {_say(text)}" for text in _list(_part(run, "fitting").get("notes"))),
+        *(f"{whence}: {_say(text)}" for text, whence in told.items()),
     ]
     return [
         "## What this card does not show",
@@ -281,9 +289,10 @@ def _silence(model: Document, metrics: Document, run: Document) -> list[str]:
         how = "the model reads" if read else "the model does not read, though others may stand in"
         says.append(f"Fairness beyond calibration, by {names}, which {how}.")
     else:
-        says.append("Whether it treats groups alike: no fairness column was named.")
+        why = "no fairness column was named" if _columns(model) else "its columns are unknown"
+        says.append(f"Whether it treats groups alike: {why}.")
     if not _part(metrics, "challenges"):
-        says.append("How it does on a set made to be hard: no challenge set was given.")
+        says.append("How it does on a set made to be hard: none was measured.")
     return says
 
 
@@ -352,8 +361,12 @@ def _origin(model: Document, run: Document) -> list[str]:
     ]
     columns = _columns(model)
     rows = [
-        (_code(c.get("name")), _say(c.get("role")), _say(c.get("feature") or "no"))
-        + (_say(c.get("why")),)
+        (
+            _code(c.get("name")),
+            _say(c.get("role")),
+            _say(c.get("feature") or "no"),
+            _say(c.get("why")),
+        )
         for c in columns[:MOST_COLUMNS]
     ]
     more = len(columns) - MOST_COLUMNS
@@ -371,8 +384,13 @@ def _parts(splits: Document) -> list[str]:
     positives, groups = _part(splits, "positives"), _part(splits, "groups")
     head = ("Part", "Rows", "Positives", "Groups", "Used for")
     rows = [
-        (_say(name), _count(n), _count(positives.get(name)))
-        + (_count(groups.get(name)) if groups else "none", PURPOSES.get(name, ""))
+        (
+            _say(name),
+            _count(n),
+            _count(positives.get(name)),
+            _count(groups.get(name)) if groups else "none",
+            PURPOSES.get(name, ""),
+        )
         for name, n in _part(splits, "parts").items()
     ]
     says = f"How rows were divided: {_say(splits.get('strategy'))}. No row is in two parts."
@@ -402,6 +420,7 @@ def _making(run: Document) -> list[str]:
     """Return how it was made, for whoever wants to make it again."""
     fitting, calibration, log = (_part(run, k) for k in ("fitting", "calibration", "receipt"))
     epochs = f"{_number(fitting.get('epochs_run'), whole=True)} of {_count(fitting.get('epochs'))}"
+    nothing = "none was written" if "receipt" in run else UNKNOWN
     entry = f"{_code(log.get('origin'))}, {_count(log.get('tree_size'))} entries, root "
     facts = [
         ("Run", _code(run.get("run_id"))),
@@ -412,7 +431,7 @@ def _making(run: Document) -> list[str]:
             "Calibration",
             f"{_say(calibration.get('method'))}, {_count(calibration.get('rows'))} rows",
         ),
-        ("Audit log", entry + _code(log.get("merkle_root")) if log else "none was written"),
+        ("Audit log", entry + _code(log.get("merkle_root")) if log else nothing),
         ("Row key", _code(run.get("row_key"))),
         *((_say(key), _flat(value)) for key, value in _part(run, "environment").items()),
     ]
@@ -423,7 +442,7 @@ def _making(run: Document) -> list[str]:
     ]
     return [
         "## How it was made",
-        _comparison(_part(run, "comparison")),
+        _comparison(_part(run, "comparison")) if "comparison" in run else "",
         _table(("Fact", "Value"), facts, "ll"),
         "### Plan",
         _table(("Setting", "Value"), plan, "ll"),
@@ -480,8 +499,7 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], align: str) -
 def _say(value: object, longest: int = LONGEST_TEXT) -> str:
     """Return text from data as one line that Markdown and HTML show as it is."""
     line = MARKS.sub(r"\\\1", _line(value, longest).translate(ENTITIES))
-    line = line.replace("://", "\\://").replace("www.", "www\\.")
-    return LEADING.sub(lambda start: f"&#{ord(start[0][0])};{start[0][1:]}", line) or UNKNOWN
+    return line.replace("://", "\\://").replace("www.", "www\\.") or UNKNOWN
 
 
 def _code(value: object, longest: int = LONGEST_NAME) -> str:
@@ -507,7 +525,9 @@ def _flat(value: object) -> str:
     if isinstance(value, Mapping) and not any(
         isinstance(v, Mapping | list) for v in value.values()
     ):
-        return _say(", ".join(f"{key} {entry}" for key, entry in value.items()))
+        return _say(
+            ", ".join(f"{k} {UNKNOWN if v is None else v}" for k, v in value.items()) or "none"
+        )
     if isinstance(value, Mapping | list | tuple):
         return _say(json.dumps(value, ensure_ascii=False, default=str))
     return _code(value, LONGEST_TEXT)
@@ -531,6 +551,12 @@ def _number(value: object, *, whole: bool = False) -> str:
     return f"{number:.4g}" if is_hidden else text
 
 
+def _limit(value: object) -> str:
+    """Return a number that somebody set, as they would write it."""
+    number = _finite(value)
+    return UNKNOWN if number is None else f"{number:.6g}"
+
+
 def _count(value: object) -> str:
     number = _finite(value)
     return UNKNOWN if number is None else f"{round(number):,}"
@@ -539,7 +565,7 @@ def _count(value: object) -> str:
 def _interval(bounds: object) -> str:
     ends = [_finite(bound) for bound in _list(bounds)]
     known = any(end is not None for end in ends)
-    return " to ".join(map(_number, ends)) if known else UNKNOWN
+    return "\u00a0to\u00a0".join(map(_number, ends)) if known else UNKNOWN
 
 
 def _moment(value: object) -> str:

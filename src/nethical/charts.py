@@ -36,7 +36,7 @@ INKS = {
     "muted": ("#59636e", "#9ba5b0"),
     "grid": ("#e4e7eb", "#262c34"),
     "band": ("#eff1f3", "#1c222a"),
-    "positive": ("#bc4c00", "#f0975a"),
+    "positive": ("#b34700", "#f0975a"),
     "negative": ("#0a5cad", "#6cb0f5"),
     "limit": ("#a40e26", "#ff8a8f"),
 }
@@ -125,7 +125,7 @@ def reliability(
         *_square_grid(plane),
         _line(plane.x(0), plane.y(0), plane.x(1), plane.y(1), "muted", width=1.4, dash="5 4"),
         *marks,
-        _words(plane.x(0.5), 454, "mean probability of the bin", anchor="middle"),
+        _words(plane.x(0.5), 456, "mean probability of the bin", anchor="middle"),
         _words(20, 484, "Dot: one bin, its area shows the rows. Bar: 95 %.", ink="muted"),
         _words(20, 506, "Above the dashed line: risk is understated.", ink="muted"),
     ]
@@ -282,8 +282,8 @@ def _square_grid(plane: _Plane) -> list[str]:
         parts += [
             _line(plane.x(value), plane.top, plane.x(value), plane.bottom, "grid"),
             _line(plane.left, plane.y(value), plane.right, plane.y(value), "grid"),
-            _words(plane.x(value), plane.bottom + 21, text, "muted", "middle"),
-            _words(plane.left - 9, plane.y(value) + 5, text, "muted", "end"),
+            _words(plane.x(value), plane.bottom + 25, text, "muted", "middle"),
+            _words(plane.left - 14, plane.y(value) + 5, text, "muted", "end"),
         ]
     return parts
 

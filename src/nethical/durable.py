@@ -20,6 +20,7 @@ from nethical.errors import StorageError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+    from typing import BinaryIO
 
 __all__ = [
     "append",
@@ -30,6 +31,7 @@ __all__ = [
     "replace_link",
     "sweep",
     "write",
+    "writing",
 ]
 
 TEMPORARY = ".tmp-"
@@ -105,21 +107,36 @@ def write(path: Path, content: bytes, *, mode: int = 0o644) -> None:
         _sync_folder(path.parent)
 
 
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """Give a file to write a long result into; it appears under its name whole, or not at all."""
+    temporary = _temporary(path)
+    with _explained(path, "write"):
+        try:
+            with temporary.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+
+
 def append(path: Path, content: bytes) -> None:
     """Append bytes to a file with one write and sync it; hold the lock of its folder.
 
     A line that a power cut tore off is cut back first, so that the file stays whole lines.
     """
     with _explained(path, "append to"):
-        created = not path.exists()
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
         with os.fdopen(descriptor, "r+b", buffering=0) as file:
             _cut_torn_line(file.fileno())
             if file.write(content) != len(content):
                 raise OSError(28, "No space left on device")
             os.fsync(descriptor)
-        if created:
-            _sync_folder(path.parent)
+        _sync_folder(path.parent)
 
 
 def _cut_torn_line(descriptor: int) -> None:

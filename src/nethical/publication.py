@@ -12,6 +12,7 @@ from nethical import __version__, card
 from nethical.facts import ModelSaved
 from nethical.judgement import metrics_document
 from nethical.record import rows_file, scores_file
+from nethical.threads import free_cores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -144,7 +145,7 @@ def _record(
             "details": learnt.details,
         },
         "calibration": {"method": calibrated.method, "rows": calibrated.rows},
-        "environment": environment(plan.threads or 0),
+        "environment": environment(plan.threads or free_cores()),
         "warnings": list(run.warnings),
         "comparison": judged.comparison_document(),
         "promoted": judged.promote,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from nethical.models import catalog
 from nethical.models.base import Parts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["TrainedModel", "load"]
+__all__ = ["TrainedModel", "find", "load"]
 
 SCHEMA_VERSION = 1
 
@@ -190,6 +191,26 @@ class TrainedModel:
             calibrators.from_document(document["calibrator"]),
             decisions.Thresholds.from_document(document["thresholds"]),
         )
+
+
+def find(reference: str, *, models_dir: Path, believed: Sequence[Path] = ()) -> TrainedModel:
+    """Return a verified model by its id, its name in production, or its folder.
+
+    Args:
+        reference: What names the model.
+        models_dir: Where models are published.
+        believed: Public key files whose signatures to believe too.
+
+    Raises:
+        UsageError: There is no such model.
+        IntegrityError: It is not what was signed.
+    """
+    from nethical.keys import Keys, default_home
+    from nethical.registry import Registry
+
+    keys = Keys(default_home(), believed=believed)
+    registry = Registry(models_dir, keys, lambda: datetime.now(UTC))
+    return TrainedModel.from_files(registry.verify(reference).files)
 
 
 def load(path: str | Path, *, keys: Keys | None = None) -> TrainedModel:

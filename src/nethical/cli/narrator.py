@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nethical.cli.console import Console
     from nethical.run import Progress, Receipt
 
-__all__ = ["Narrator", "criterion_line"]
+__all__ = ["Narrator", "criterion_line", "metric_rows"]
 
 MARKS = {"PASS": "✓", "FAIL": "✗", "INSUFFICIENT_EVIDENCE": "?"}
 SHOWN_ROLES = 40
@@ -147,10 +147,7 @@ class Narrator:
     def _(self, fact: facts.Evaluated) -> None:
         if self._console.quiet:
             return
-        rows = [
-            (name, _number(fact.metrics[name]), _interval(fact.intervals[name]))
-            for name in HEADLINE
-        ]
+        rows = metric_rows(fact.metrics, fact.intervals)
         self._console.table(("Metric", "Value", "95 % interval"), rows)
 
     @_say.register
@@ -176,11 +173,19 @@ class Narrator:
         self._console.warn(fact.message)
 
 
+def metric_rows(
+    metrics: dict[str, float | None], intervals: dict[str, list[float | None]]
+) -> list[tuple[str, str, str]]:
+    """Return the metrics that a person looks at first, with their intervals, as text."""
+    return [(name, _number(metrics[name]), _interval(intervals[name])) for name in HEADLINE]
+
+
 def criterion_line(criterion: dict[str, Any]) -> str:
     """Return a criterion as one line: mark, name, estimate, bound, rows, what is missing."""
     text = f"{MARKS[criterion['verdict']]} {criterion['name']}"
     if criterion["estimate"] is not None and criterion["threshold"] is not None:
-        text += f": {_number(criterion['estimate'])}"
+        estimate = criterion["estimate"]
+        text += f": {estimate:g}" if float(estimate).is_integer() else f": {_number(estimate)}"
         if criterion["bound"] is not None and criterion["bound"] != criterion["estimate"]:
             text += f" (bound {_number(criterion['bound'])}, n = {criterion['n']:,})"
     if criterion["rows_needed"]:

@@ -438,20 +438,19 @@ def _is_array(file: _File) -> bool:
 
 def _read_array(file: _File) -> pa.Table:
     """Return the table of a file that holds one JSON list of objects."""
-    import json
+    import json as standard
 
-    import pyarrow as pa
+    from pyarrow import json
 
     with _bytes(file) as content:
         text = content.read().removeprefix(BYTE_ORDER_MARK)
     try:
-        records = json.loads(text)
+        records = standard.loads(text)
     except (ValueError, RecursionError) as error:
         raise DataError(
             f"{file} is not JSON: {error}", mend="save one object a line (JSON lines)"
         ) from error
     if not all(isinstance(record, dict) for record in records):
         raise DataError(f"{file} holds items that are no objects", mend="save a list of objects")
-    names = dict.fromkeys(name for record in records for name in record)
-    columns = {name: pa.array([record.get(name) for record in records]) for name in names}
-    return pa.table(columns)
+    lines = "\n".join(standard.dumps(record) for record in records).encode()
+    return json.read_json(io.BytesIO(lines), read_options=_json_options())

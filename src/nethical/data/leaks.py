@@ -101,10 +101,11 @@ def _features(table: LabelledTable, half: NDArray[np.bool_]) -> list[Suspect]:
             roc_auc = _rank_auc(np.where(missing, np.nanmin(values, initial=0.0), values), table.y)
         else:
             roc_auc = _level_auc(table, column.name, half)
-        if roc_auc >= SUSPECT_ROC:
+        gaps = _rank_auc(missing.astype(float), table.y)
+        if gaps >= SUSPECT_ROC:
+            found.append(Suspect(column.name, gaps, "where it is missing", is_feature=True))
+        elif roc_auc >= SUSPECT_ROC:
             found.append(Suspect(column.name, roc_auc, "its values", is_feature=True))
-        elif missing.any() and (roc_auc := _rank_auc(missing.astype(float), table.y)) > SUSPECT_ROC:
-            found.append(Suspect(column.name, roc_auc, "where it is missing", is_feature=True))
     return found
 
 

@@ -190,7 +190,9 @@ class Table:
         if column.type != pa.float64():
             column = column.cast(pa.float64(), safe=False)
         values = column.to_numpy()
-        if not np.isfinite(values.sum()):
+        with np.errstate(over="ignore", invalid="ignore"):
+            finite = np.isfinite(values.sum())
+        if not finite:
             values = np.where(np.isfinite(values), values, np.nan)
         return np.asarray(values, dtype=np.float64)
 

@@ -47,8 +47,7 @@ __all__ = ["Logistic", "build"]
 BLOCK_ROWS = 1 << 14
 PASSES_PER_EPOCH = 10
 PENALTY = 1.0
-GRAM_PENALTIES = (1.0, 0.1, 0.01)
-TUNING_SHARE = 5
+GRAM_PENALTY = 0.1  # each row has unit length over many n-grams: weights must be larger
 TOLERANCE = 1e-6
 
 
@@ -99,15 +98,17 @@ class _Sparse:
 
         self.width = width
         pointers = np.searchsorted(entries.rows, np.arange(entries.n_rows + 1))
-        self._matrix = csr_array(
+        matrix = csr_array(
             (entries.values, entries.columns, pointers), shape=(entries.n_rows, width)
         )
+        starts = range(0, entries.n_rows, BLOCK_ROWS)
+        self._blocks = {start: matrix[start : start + BLOCK_ROWS] for start in starts}
 
     def add_dot(self, z: Floats, weights: Floats, rows: slice) -> None:
-        z += self._matrix[rows] @ weights
+        z += self._blocks[rows.start] @ weights
 
     def add_transposed(self, gradient: Floats, residual: Floats, rows: slice) -> None:
-        gradient += self._matrix[rows].T @ residual
+        gradient += self._blocks[rows.start].T @ residual
 
 
 class _Term(Protocol):
@@ -237,6 +238,10 @@ class _Problem:
         self._weights = table.weights
         self._total = float(len(table) if self._weights is None else self._weights.sum())
         self.width = int(self._edges[-1]) + 1
+        grams = [isinstance(term, _Gram) for term in terms]
+        widths = np.diff(self._term_edges)
+        penalties = np.repeat(np.where(grams, GRAM_PENALTY, PENALTY), widths)
+        self._penalties = np.append(penalties, 0.0)
 
     def blocks(self) -> list[slice]:
         """Return the rows of each block."""
@@ -250,7 +255,7 @@ class _Problem:
             design.add_dot(z, beta[low:high], rows)
         return z
 
-    def loss(self, beta: Floats, penalty: float) -> tuple[float, Floats]:
+    def loss(self, beta: Floats) -> tuple[float, Floats]:
         """Return the objective and its gradient."""
         value = 0.0
         gradient = np.zeros(self.width)
@@ -269,12 +274,12 @@ class _Problem:
             ):
                 design.add_transposed(gradient[low:high], residual, rows)
             gradient[-1] += residual.sum()
-        beta_only = beta[:-1]
-        value += penalty / 2 * float(beta_only @ beta_only)
-        gradient[:-1] += penalty * beta_only
+        pull = self._penalties * beta
+        value += float(pull @ beta) / 2
+        gradient += pull
         return value / self._total, gradient / self._total
 
-    def solve(self, penalty: float, passes: int, on_pass: Callable[[int], None]) -> _Solution:
+    def solve(self, passes: int, on_pass: Callable[[int], None]) -> _Solution:
         """Return the minimiser, in at most this many passes over the rows."""
         from scipy.optimize import minimize
 
@@ -284,7 +289,7 @@ class _Problem:
             nonlocal used
             used += 1
             on_pass(used)
-            return self.loss(beta, penalty)
+            return self.loss(beta)
 
         found = minimize(
             objective,
@@ -322,16 +327,15 @@ class Logistic:
 
     def fit(self, table: LabelledTable, *, rng: np.random.Generator, progress: Progress) -> Self:
         """Learn from labelled rows and return self."""
+        del rng  # nothing is drawn
         passes = self._settings.epochs * PASSES_PER_EPOCH
 
         def on_pass(used: int) -> None:
             progress("fit logistic", min(used, passes), passes)
 
         terms = _fit_terms(table)
-        has_grams = any(isinstance(term, _Gram) for term in terms)
-        penalty = _choose_penalty(table, rng, passes) if has_grams else PENALTY
         problem = _Problem(terms, table)
-        solution = problem.solve(penalty, passes, on_pass)
+        solution = problem.solve(passes, on_pass)
         weights = problem.split_edges(solution.beta)
         self._terms = [term.with_weights(w) for term, w in zip(terms, weights, strict=True)]
         self._intercept = float(solution.beta[-1])
@@ -340,7 +344,7 @@ class Logistic:
         self.fitting = Fitting(
             epochs_run=min(solution.passes, passes) / PASSES_PER_EPOCH,
             notes=("--batch-size has no effect: each pass reads all rows", *stopped),
-            details={"penalty": penalty, "weights": problem.width},
+            details={"weights": problem.width},
         )
         return self
 
@@ -431,30 +435,6 @@ def _read_term(
         return _Level(column, Levels(tuple(document["levels"])), tuple(document["weights"]))
     ngrams = Ngrams(document["grams"], arrays[f"{prefix}hashes"], arrays[f"{prefix}idf"])
     return _Gram(column, ngrams, arrays[f"{prefix}weights"])
-
-
-def _choose_penalty(table: LabelledTable, rng: np.random.Generator, passes: int) -> float:
-    """Return the penalty with the least log-loss on a fifth of the rows, groups kept whole.
-
-    N-grams outnumber rows, so how far to trust them must be measured.
-    """
-    units = np.arange(len(table)) if table.groups is None else table.groups
-    held = rng.permutation(int(units.max()) + 1) % TUNING_SHARE == 0
-    mask = held[units]
-    y = table.y[mask]
-    if not mask.any() or mask.all() or len(np.unique(table.y[~mask])) == 1:
-        return PENALTY
-    part, rest = table.rows(mask), table.rows(~mask)
-    terms = _fit_terms(rest)
-    problem = _Problem(terms, rest)
-    losses = []
-    for penalty in GRAM_PENALTIES:
-        beta = problem.solve(penalty, passes, lambda _: None).beta
-        z = np.full(len(part), beta[-1])
-        for term, weights in zip(terms, problem.split_edges(beta), strict=True):
-            z += term.with_weights(weights).shares(part)
-        losses.append(float(np.mean(np.logaddexp(0, z) - y * z)))
-    return GRAM_PENALTIES[int(np.argmin(losses))]
 
 
 def build(settings: Settings) -> Logistic:

@@ -1,0 +1,65 @@
+"""``nethical evaluate``: measure and judge a model on other data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import argparse
+
+    from nethical.cli.console import Console
+
+__all__ = ["add_parser"]
+
+
+def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse keeps this type private
+    """Add the command and its flags."""
+    parser = commands.add_parser(
+        "evaluate",
+        help="measure and judge a model on other data",
+        description="Print metrics with intervals and the gate's verdict; nothing is published.",
+    )
+    parser.add_argument("model", metavar="MODEL", help="an id, a name in production, or a folder")
+    parser.add_argument("data", metavar="DATA", type=Path, help="labelled rows, a file or folder")
+    parser.add_argument("--promotion-max-ece", type=float, default=0.08, help="default: 0.08")
+    parser.add_argument("--promotion-min-accuracy", type=float, default=0.85, help="default: 0.85")
+    parser.add_argument("--alert-budget", type=float, default=0.01, help="default: 0.01")
+    parser.add_argument("--fail-on-refusal", action="store_true", help="exit 3 unless PASS")
+    parser.add_argument("--models-dir", type=Path, default=Path("models"), help="default: models")
+    parser.add_argument("--key", action="append", type=Path, default=[], metavar="FILE")
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Evaluate as asked and print the metrics and the verdict."""
+    from nethical.cli.narrator import criterion_line, metric_rows
+    from nethical.errors import RefusedError
+    from nethical.gate import Limits, Verdict
+    from nethical.scoring import examine
+    from nethical.trained import find
+
+    model = find(args.model, models_dir=args.models_dir, believed=args.key)
+    limits = Limits(args.promotion_max_ece, args.promotion_min_accuracy)
+    found = examine(model, args.data, limits, budget=args.alert_budget)
+    metrics = found.evaluation.metrics_document()
+    intervals = found.evaluation.intervals_document()
+    criteria = [criterion.to_document() for criterion in found.decision.criteria]
+    console.info(f"Evaluated {model.name} on {found.evaluation.rows:,} rows of {args.data}")
+    if found.unlabelled:
+        console.warn(f"{found.unlabelled:,} rows have no label and are left out")
+    console.table(("Metric", "Value", "95 % interval"), metric_rows(metrics, intervals))
+    console.line(f"[INFO] Promotion Gate: {found.decision.verdict.value}")
+    for criterion in criteria:
+        console.line(f"  {criterion_line(criterion)}")
+    if args.json:
+        document: dict[str, Any] = {"rows": found.evaluation.rows, "unlabelled": found.unlabelled}
+        document |= {"metrics": metrics, "intervals": intervals, "criteria": criteria}
+        console.json(document | {"verdict": found.decision.verdict.value})
+    if args.fail_on_refusal and found.decision.verdict != Verdict.PASS:
+        raise RefusedError(
+            f"the gate says {found.decision.verdict.value}",
+            mend="read the criteria above; train again, or pass the limits that you stand for",
+        )
+    return 0

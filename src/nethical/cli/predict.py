@@ -1,0 +1,65 @@
+"""``nethical predict``: score a file or folder of any size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nethical.errors import UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from nethical.cli.console import Console
+
+__all__ = ["add_parser"]
+
+ABSENT = {
+    "state": "models that keep state between days",
+    "review": "the review queue",
+    "engine": "the distributed engine",
+}
+REASONS = 3
+
+
+def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse keeps this type private
+    """Add the command and its flags."""
+    parser = commands.add_parser(
+        "predict",
+        help="score a file or folder of any size",
+        description="Score rows into the columns probability and decision, in row order.",
+    )
+    parser.add_argument("model", metavar="MODEL", help="an id, a name in production, or a folder")
+    parser.add_argument("data", metavar="DATA", type=Path, help="a table file, or a folder of them")
+    parser.add_argument(
+        "-o", "--out", type=Path, required=True, help="a .csv, .parquet or .jsonl file"
+    )
+    parser.add_argument("--keep", action="append", default=[], metavar="COLUMN", help="copy it too")
+    parser.add_argument("--explain", action="store_true", help="add the column reasons")
+    parser.add_argument("--state", metavar="FILE", help="not in this release")
+    parser.add_argument("--review", action="store_true", help="not in this release")
+    parser.add_argument("--engine", help="not in this release")
+    parser.add_argument("--models-dir", type=Path, default=Path("models"), help="default: models")
+    parser.add_argument("--key", action="append", type=Path, default=[], metavar="FILE")
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Score as asked and print how many rows got which decision."""
+    for flag, part in ABSENT.items():
+        if getattr(args, flag):
+            raise UsageError(
+                f"--{flag}: {part} is not part of this release", mend="leave the flag out"
+            )
+    from nethical.scoring import predict
+    from nethical.trained import find
+
+    model = find(args.model, models_dir=args.models_dir, believed=args.key)
+    reasons = REASONS if args.explain else 0
+    scored = predict(model, args.data, args.out, keep=args.keep, reasons=reasons)
+    shares = ", ".join(f"{word} {n:,}" for word, n in scored.decisions.items())
+    console.info(f"Scored {scored.rows:,} rows into {args.out}: {shares}")
+    if args.json:
+        console.json({"rows": scored.rows, "decisions": scored.decisions, "out": str(args.out)})
+    return 0

@@ -1,0 +1,277 @@
+"""Scoring and judging on other data, streamed: memory follows the batch, not the file."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from nethical import decisions, durable, gate
+from nethical.data import files
+from nethical.data.roles import Role
+from nethical.data.table import LabelledTable, Table
+from nethical.errors import DataError, UsageError
+from nethical.metrics.evaluation import Evaluation, evaluate
+from nethical.threads import one_blas_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+    from typing import BinaryIO
+
+    import pyarrow as pa
+
+    from nethical.gate import Decision, Limits
+    from nethical.trained import TrainedModel
+
+__all__ = ["Examination", "Scored", "examine", "predict"]
+
+BATCH_ROWS = 1 << 17
+OUTPUTS = (".csv", ".parquet", ".jsonl")
+FORMULA_STARTS = r"^([=+\-@\t\r])"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a scoring run wrote.
+
+    Args:
+        rows: Rows scored.
+        decisions: Rows by decision.
+    """
+
+    rows: int
+    decisions: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Examination:
+    """How a model does on other data.
+
+    Args:
+        evaluation: Its metrics.
+        decision: What the gate says of them.
+        unlabelled: Rows left out because they have no label.
+    """
+
+    evaluation: Evaluation
+    decision: Decision
+    unlabelled: int
+
+
+def predict(
+    model: TrainedModel,
+    data: Path,
+    out: Path,
+    *,
+    keep: Sequence[str] = (),
+    reasons: int = 0,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Scored:
+    """Score a file or folder of any size into a file, in row order.
+
+    Args:
+        model: The trained model.
+        data: A table file, or a folder of them.
+        out: A .csv, .parquet or .jsonl file; it appears whole, or not at all.
+        keep: Columns of the data to copy beside ``probability`` and ``decision``.
+        reasons: Reason codes to add for each row, in the column ``reasons``.
+        progress: Told the number of rows scored so far.
+
+    Raises:
+        UsageError: The output's format is unknown.
+        DataError: The data cannot be read, or lack a column.
+        StorageError: The output cannot be written.
+    """
+    if out.suffix not in OUTPUTS:
+        raise UsageError(
+            f"{out} has no known table format", mend=f"name it with one of {', '.join(OUTPUTS)}"
+        )
+    rows = 0
+    counts = np.zeros(len(decisions.DECISIONS), dtype=np.int64)
+    durable.make_folder(out.absolute().parent)
+    with one_blas_thread(), durable.writing(out) as file, _writer(out.suffix, file) as writer:
+        for batch in _batches(model, data, keep):
+            table = model.table(batch)
+            y_proba = model.probabilities(table)
+            codes = decisions.decide(y_proba, model.thresholds)
+            counts += np.bincount(codes, minlength=len(counts))
+            columns = _outputs(batch, keep, y_proba, codes)
+            if reasons:
+                columns["reasons"] = _reasons(model, table, reasons)
+            writer.write(columns)
+            rows += len(table)
+            progress(rows)
+        if rows == 0:
+            raise DataError(f"{data} has a header but no rows", mend="name a file with rows")
+    by_decision = dict(zip(decisions.DECISIONS, counts.tolist(), strict=True))
+    return Scored(rows, by_decision)
+
+
+def examine(
+    model: TrainedModel, data: Path, limits: Limits, *, budget: float = 0.01
+) -> Examination:
+    """Return how a model does on labelled data that it never learnt from.
+
+    Args:
+        model: The trained model.
+        data: A table file, or a folder of them, with the label column.
+        limits: What the gate asks for.
+        budget: Share of rows that may be alerted.
+
+    Raises:
+        DataError: The data cannot be read, or lack a column or labels.
+    """
+    labels, probabilities, groups = [], [], []
+    unlabelled = 0
+    group = model.roles.one(Role.GROUP)
+    needed = [name for name in (model.roles.one(Role.LABEL), group) if name is not None]
+    with one_blas_thread():
+        for batch in _batches(model, data, needed):
+            table, left_out = LabelledTable.read(model.table(batch).frame, model.roles)
+            unlabelled += left_out
+            labels.append(table.y)
+            probabilities.append(model.probabilities(table))
+            if group is not None:
+                groups.append(np.array(table.texts(group).to_pylist(), dtype=object).astype(str))
+    y_true = np.concatenate(labels) if labels else np.empty(0, dtype=np.int8)
+    if len(np.unique(y_true)) < 2:  # noqa: PLR2004 - two classes
+        raise DataError(
+            f"{data} holds {len(y_true):,} labelled rows of one class or none",
+            mend="evaluate on rows of both classes",
+        )
+    y_proba = np.concatenate(probabilities)
+    codes = np.unique(np.concatenate(groups), return_inverse=True)[1] if groups else None
+    threshold = model.thresholds.block
+    evaluation = evaluate(y_true, y_proba, codes, threshold=threshold, budget=budget)
+    evidence = gate.Evidence(gate.ScoredSet(y_true, y_proba, codes), threshold)
+    return Examination(evaluation, gate.decide(evidence, limits), unlabelled)
+
+
+def _batches(model: TrainedModel, data: Path, keep: Sequence[str]) -> Iterator[pa.Table]:
+    """Yield the columns that are needed, as this model reads them."""
+    import pyarrow as pa
+
+    kinds = {Role.NUMERIC: pa.float64(), Role.CATEGORICAL: pa.string(), Role.TEXT: pa.string()}
+    features = model.roles.features
+    types = {f.name: kinds[f.feature] for f in features if f.feature in kinds}
+    columns = list(dict.fromkeys([*(f.name for f in features), *keep]))
+    yield from files.batches(data, types=types, rows=BATCH_ROWS, columns=columns)
+
+
+def _outputs(
+    batch: pa.Table, keep: Sequence[str], y_proba: np.ndarray, codes: np.ndarray
+) -> dict[str, Any]:
+    import pyarrow as pa
+
+    missing = [name for name in keep if name not in batch.column_names]
+    if missing:
+        raise DataError(
+            f"column {missing[0]!r} to keep is missing; found: {', '.join(batch.column_names)}",
+            mend="correct the name given with --keep",
+        )
+    words = pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(decisions.DECISIONS))
+    kept = {name: batch.column(name) for name in keep}
+    return {**kept, "probability": pa.array(y_proba), "decision": words}
+
+
+def _reasons(model: TrainedModel, table: Table, top: int) -> Any:  # noqa: ANN401 - pyarrow array
+    import pyarrow as pa
+
+    return pa.array(
+        [
+            "; ".join(f"{r.column}={r.detail} ({r.contribution:+.2f})" for r in row)
+            for row in model.model.explain(table, top)
+        ]
+    )
+
+
+class _Writer(Protocol):
+    def write(self, columns: dict[str, Any]) -> None:
+        """Write one batch."""
+
+
+@contextmanager
+def _writer(suffix: str, file: BinaryIO) -> Iterator[_Writer]:
+    """Give a writer of a format."""
+    if suffix == ".jsonl":
+        yield _JsonLines(file)
+        return
+    kind = _Parquet if suffix == ".parquet" else _Csv
+    writer = kind(file)
+    yield writer
+    writer.close()
+
+
+class _Parquet:
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._writer: Any = None
+
+    def write(self, columns: dict[str, Any]) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        table = pa.table(columns)
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(
+                self._file,
+                table.schema,
+                compression="zstd",
+                use_dictionary=[name for name in columns if name != "probability"],
+            )
+        self._writer.write_table(table, row_group_size=BATCH_ROWS)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+class _Csv:
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._writer: Any = None
+
+    def write(self, columns: dict[str, Any]) -> None:
+        import pyarrow as pa
+        from pyarrow import csv
+
+        safe = {name: _safe_cells(column) for name, column in columns.items()}
+        table = pa.table(safe)
+        if self._writer is None:
+            self._writer = csv.CSVWriter(self._file, table.schema)
+        self._writer.write_table(table)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+def _safe_cells(column: Any) -> Any:  # noqa: ANN401 - pyarrow arrays
+    """Return a column that no spreadsheet takes for formulas."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_dictionary(column.type):
+        return column.cast(pa.string())
+    if pa.types.is_large_list(column.type):
+        column = pc.binary_join(column, pa.scalar("|", pa.large_string()))
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        return pc.replace_substring_regex(column, FORMULA_STARTS, r"'\1")
+    return column
+
+
+class _JsonLines:
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def write(self, columns: dict[str, Any]) -> None:
+        import json
+
+        import pyarrow as pa
+
+        for row in pa.table(columns).to_pylist():
+            line = json.dumps(row, ensure_ascii=False, default=str)
+            self._file.write(line.encode() + b"\n")
