@@ -21,7 +21,7 @@ from nethical.errors import DataError
 if TYPE_CHECKING:
     import gzip
     import zipfile
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import pyarrow as pa
@@ -98,19 +98,28 @@ def load(path: Path, *, encoding: str = "utf8") -> pa.Table:
     return frame
 
 
-def batches(path: Path, *, types: Mapping[str, Any], rows: int = 1 << 17) -> Iterator[pa.Table]:
+def batches(
+    path: Path,
+    *,
+    types: Mapping[str, Any],
+    rows: int = 1 << 17,
+    columns: Sequence[str] | None = None,
+) -> Iterator[pa.Table]:
     """Yield the table of a file or folder in pieces of at most about ``rows`` rows, in order.
 
     Args:
         path: As for ``load``.
         types: The pyarrow type of columns in CSV files, where known.
         rows: Largest number of rows of a piece.
+        columns: The columns that are wanted, those that are there; None for all.
 
     Raises:
         DataError: As for ``load``.
     """
     for file in data_files(path):
-        for piece in _stream(file, types, rows):
+        for piece in _stream(file, types, rows, columns):
+            if columns is not None:
+                piece = piece.select([c for c in columns if c in piece.column_names])  # noqa: PLW2901
             for start in range(0, piece.num_rows, rows):
                 yield normalise(piece.slice(start, rows))
 
@@ -363,7 +372,9 @@ def _parse(file: _File, source: Any, encoding: str) -> pa.Table:  # noqa: ANN401
         return csv.read_csv(source, **options)
 
 
-def _stream(file: _File, types: Mapping[str, Any], rows: int) -> Iterator[pa.Table]:
+def _stream(
+    file: _File, types: Mapping[str, Any], rows: int, columns: Sequence[str] | None
+) -> Iterator[pa.Table]:
     import pyarrow as pa
 
     with _explained(file):
@@ -372,7 +383,7 @@ def _stream(file: _File, types: Mapping[str, Any], rows: int) -> Iterator[pa.Tab
             yield _read_array(file)
             return
         with _source(file) as source:
-            for batch in _parsed(file, source, types, rows):
+            for batch in _parsed(file, source, types, rows, columns):
                 batch.schema.names  # noqa: B018 - decodes the header, which may be no UTF-8
                 yield pa.Table.from_batches([batch])
 
@@ -382,12 +393,16 @@ def _parsed(
     source: Any,  # noqa: ANN401 - path or stream
     types: Mapping[str, Any],
     rows: int,
+    columns: Sequence[str] | None,
 ) -> Iterator[pa.RecordBatch]:
     if file.format == "parquet":
         import pyarrow.parquet as pq
 
         with pq.ParquetFile(source, pre_buffer=False) as parquet:
-            yield from parquet.iter_batches(batch_size=rows)
+            wanted = None
+            if columns is not None:
+                wanted = [c for c in columns if c in parquet.schema_arrow.names]
+            yield from parquet.iter_batches(batch_size=rows, columns=wanted)
     elif file.format == "jsonl":
         from pyarrow import json
 
