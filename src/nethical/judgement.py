@@ -185,11 +185,11 @@ def _succession(
         comparison = gate.compare(rows.y, y_proba[unseen], theirs, groups)
     if decision.verdict != gate.Verdict.PASS:
         return comparison, path.name, False, "the gate did not pass it"
-    if plan.replace:
-        return comparison, path.name, True, "--replace was given"
     if prepared.is_synthetic and not record["source"]["source"].startswith("synthetic:"):
         reason = "trained on synthetic rows; the current model was trained on real ones"
         return comparison, path.name, False, reason
+    if plan.replace:
+        return comparison, path.name, True, "--replace was given"
     if comparison is None:
         return None, path.name, True, "it passed; no row is known to be unseen by the current one"
     if comparison.worse:

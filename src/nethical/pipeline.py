@@ -21,7 +21,7 @@ from nethical.keys import Keys, default_home
 from nethical.models import catalog
 from nethical.models.base import Settings
 from nethical.preparation import Prepared, prepare
-from nethical.publication import environment, publish
+from nethical.publication import check_writable, environment, publish
 from nethical.registry import Registry
 from nethical.run import Run
 from nethical.threads import free_cores, one_blas_thread
@@ -57,13 +57,20 @@ class Outcome:
     published: Published
 
 
-def train(plan: Plan, *, run: Run | None = None, registry: Registry | None = None) -> Outcome:
+def train(
+    plan: Plan,
+    *,
+    run: Run | None = None,
+    registry: Registry | None = None,
+    data_digest: str | None = None,
+) -> Outcome:
     """Train, judge and publish a model.
 
     Args:
         plan: What to do.
         run: Who listens; default: nobody.
         registry: Where to publish; default: the plan's folder, signed with the user's keys.
+        data_digest: The digest that the rows must have, to repeat a run; None for any.
 
     Raises:
         NethicalError: Something cannot be done; nothing is then published.
@@ -75,8 +82,9 @@ def train(plan: Plan, *, run: Run | None = None, registry: Registry | None = Non
     registry = registry or Registry(
         Path(plan.models_dir), Keys(default_home()), lambda: datetime.now(UTC)
     )
+    check_writable(registry.models_dir)
     start(plan, run)
-    prepared = prepare(plan, run)
+    prepared = prepare(plan, run, data_digest=data_digest)
     with run.stage("fit"), one_blas_thread():
         model, fitted = fit(plan, prepared.parts["train"], run)
     with run.stage("calibrate"), one_blas_thread():

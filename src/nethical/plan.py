@@ -9,10 +9,12 @@ from typing import Any
 
 from nethical.data.roles import Role, RoleHints
 from nethical.errors import UsageError
+from nethical.history import NAME
 
 __all__ = ["Plan"]
 
 LARGEST_SEED = 2**63 - 1
+LARGEST_COUNT = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -80,10 +82,11 @@ class Plan:
         whole = {"epochs": 1, "batch_size": 1, "num_samples": 1, "threads": 1, "seed": 0}
         for flag, least in whole.items():
             value = getattr(self, flag)
-            if value is not None and not least <= value <= LARGEST_SEED:
+            most = LARGEST_SEED if flag == "seed" else LARGEST_COUNT
+            if value is not None and not least <= value <= most:
                 raise UsageError(
                     f"--{flag.replace('_', '-')} is {value}",
-                    mend=f"give a whole number of at least {least}",
+                    mend=f"give a whole number from {least} to {most}",
                 )
         for flag in ("threshold", "alert_budget", "max_ece", "min_accuracy"):
             value = getattr(self, flag)
@@ -93,6 +96,11 @@ class Plan:
                     f"--{prefix}{flag.replace('_', '-')} is {value}",
                     mend="give a number between 0 and 1",
                 )
+        if not NAME.fullmatch(self.slot):
+            raise UsageError(
+                f"{self.slot!r} cannot be a model name",
+                mend="begin with a letter or digit, then also dots, dashes and underscores",
+            )
         unknown = [role for role in self.columns.values() if role not in list(Role)]
         if unknown:
             raise UsageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,10 @@ from nethical.data.rows import seed_key
 from nethical.data.table import LabelledTable, table_digest
 from nethical.errors import DataError, UsageError
 from nethical.facts import DataLoaded, DataSplit, LeaksProbed, RolesInferred, SourceFellBack
+from nethical.trained import numbers_read
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from nethical.data.roles import Roles
     from nethical.data.sources import Source
@@ -60,17 +62,28 @@ class Prepared:
         return self.loaded.source.startswith("synthetic:")
 
 
-def prepare(plan: Plan, run: Run) -> Prepared:
+def prepare(plan: Plan, run: Run, *, data_digest: str | None = None) -> Prepared:
     """Return the parts of a plan's data, each step recorded.
 
+    Args:
+        plan: What to do.
+        run: Who listens.
+        data_digest: What the digest of the rows must be; None for any.
+
     Raises:
-        DataError: The data cannot be had or make no sense.
+        DataError: The data cannot be had or make no sense, or are not those with this digest.
         UsageError: The plan names columns that are not there.
     """
     with run.stage("source"):
         source = _find(plan, run)
     with run.stage("roles"):
         table, loaded = _read(plan, source, run)
+        if data_digest not in {None, loaded.digest}:
+            raise DataError(
+                f"the rows of {loaded.source} have the digest {loaded.digest}, "
+                f"the run to repeat had {data_digest}",
+                mend="give it the same data, or train anew without --from-run",
+            )
         del source
     with run.stage("leaks"):
         table, leaks, unaccepted = _probe(plan, table, run)
@@ -84,17 +97,30 @@ def prepare(plan: Plan, run: Run) -> Prepared:
 
 
 def _find(plan: Plan, run: Run) -> Source:
-    source = sources.find(
-        plan.data,
-        kaggle=plan.kaggle_datasets,
-        model_type=plan.model_type,
-        num_samples=plan.num_samples,
-        seed=plan.seed,
-        fall_back=plan.synthetic_fallback,
-    )
+    with _readable(plan.data):
+        source = sources.find(
+            plan.data,
+            kaggle=plan.kaggle_datasets,
+            model_type=plan.model_type,
+            num_samples=plan.num_samples,
+            seed=plan.seed,
+            fall_back=plan.synthetic_fallback,
+        )
     if source.fallback:
         run.record(SourceFellBack(source.name, source.fallback))
     return source
+
+
+@contextmanager
+def _readable(data: object) -> Iterator[None]:
+    """Turn what the file system says of a path into two clear lines."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"cannot read {data}: {error.strerror or error}",
+            mend="check the path and its permissions",
+        ) from error
 
 
 def _read(plan: Plan, source: Source, run: Run) -> tuple[LabelledTable, DataLoaded]:
@@ -164,6 +190,11 @@ def _split(plan: Plan, table: LabelledTable) -> tuple[dict[str, LabelledTable], 
     shares = {"calibrate": 0.25, "train": 0.75}
     how = split.split(table, strategy=plan.split, seed=plan.seed, shares=shares)
     gate = _other(plan, table, plan.test_data)
+    if gate.y.min() == gate.y.max():
+        raise DataError(
+            f"{plan.test_data} holds one class only ({len(gate)} labelled rows)",
+            mend="judge on rows of both classes",
+        )
     key = seed_key(plan.seed, "split")
     known = int(np.isin(gate.digests(key)[:, 0], table.digests(key)[:, 0]).sum())
     shared = (f"{known:,} test rows equal or nearly equal a training row",) * bool(known)
@@ -173,16 +204,19 @@ def _split(plan: Plan, table: LabelledTable) -> tuple[dict[str, LabelledTable], 
 
 def _other(plan: Plan, table: LabelledTable, data: str) -> LabelledTable:
     """Return the labelled rows of another source, read as this table is."""
-    source = sources.find(
-        data, model_type=plan.model_type, num_samples=None, seed=plan.seed, fall_back=False
-    )
+    with _readable(data):
+        source = sources.find(
+            data, model_type=plan.model_type, num_samples=None, seed=plan.seed, fall_back=False
+        )
     needed = [c.name for c in table.roles.columns if c.feature or c.role in NEEDED_ROLES]
     missing = [name for name in needed if name not in source.frame.column_names]
     if missing:
         raise DataError(
             f"{data} lacks column {missing[0]!r}", mend="give it the columns of the training data"
         )
-    other, _ = LabelledTable.read(source.frame, table.roles)
+    other, _ = LabelledTable.read(numbers_read(source.frame, table.roles), table.roles)
+    if len(other) == 0:
+        raise DataError(f"{data} holds no labelled row", mend="fill the labels in")
     return other
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import secrets
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from nethical import __version__, card
+from nethical.errors import StorageError
 from nethical.facts import ModelSaved
 from nethical.judgement import metrics_document
 from nethical.record import rows_file, scores_file
@@ -16,6 +18,7 @@ from nethical.threads import free_cores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from nethical.facts import Calibrated, ModelFitted
     from nethical.judgement import Judged
@@ -25,7 +28,9 @@ if TYPE_CHECKING:
     from nethical.run import Run
     from nethical.trained import TrainedModel
 
-__all__ = ["environment", "publish"]
+__all__ = ["check_writable", "environment", "publish"]
+
+REGISTRY_FOLDERS = ("versions", "current", "candidates")
 
 LIBRARIES = ("numpy", "scipy", "pyarrow", "lightgbm", "scikit-learn", "cryptography")
 
@@ -40,6 +45,30 @@ def environment(threads: int) -> dict[str, Any]:
         "threads": threads,
         "libraries": {name: version(name) for name in LIBRARIES},
     }
+
+
+def check_writable(models_dir: Path) -> None:
+    """Refuse a folder that could not be published to, before anything is trained.
+
+    Raises:
+        StorageError: It cannot be made or written.
+    """
+    try:
+        places = [p for p in (models_dir / name for name in REGISTRY_FOLDERS) if p.exists()]
+        nearest = models_dir.absolute()
+        while not os.path.lexists(nearest):
+            nearest = nearest.parent
+    except OSError as error:
+        raise StorageError(
+            f"cannot publish to {models_dir}: {error.strerror}", mend="name another --models-dir"
+        ) from error
+    for place in (nearest, *places):
+        if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+            why = "it cannot be written" if place.is_dir() else "it is no folder"
+            raise StorageError(
+                f"cannot publish to {models_dir}: {place}: {why}",
+                mend="mend its permissions, or name another folder with --models-dir",
+            )
 
 
 def publish(  # noqa: PLR0913 - all that a bundle says

@@ -158,7 +158,13 @@ def _batches(model: TrainedModel, data: Path, keep: Sequence[str]) -> Iterator[p
     features = model.roles.features
     types = {f.name: kinds[f.feature] for f in features if f.feature in kinds}
     columns = list(dict.fromkeys([*(f.name for f in features), *keep]))
-    yield from files.batches(data, types=types, rows=BATCH_ROWS, columns=columns)
+    try:
+        yield from files.batches(data, types=types, rows=BATCH_ROWS, columns=columns)
+    except OSError as error:
+        raise DataError(
+            f"cannot read {data}: {error.strerror or error}",
+            mend="check the path and its permissions",
+        ) from error
 
 
 def _outputs(

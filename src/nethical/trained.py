@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["TrainedModel", "find", "load"]
+__all__ = ["TrainedModel", "find", "load", "numbers_read"]
 
 SCHEMA_VERSION = 1
 
@@ -76,26 +76,7 @@ class TrainedModel:
                 + f"; found: {', '.join(arrow.column_names[:30])}",
                 mend="give the rows the columns that the model was trained on",
             )
-        return Table(self._readable(arrow), self.roles)
-
-    def _readable(self, arrow: pa.Table) -> pa.Table:
-        """Return the table with text that should be numbers read as numbers."""
-        import pyarrow as pa
-
-        for feature in self.roles.features:
-            kind = arrow.schema.field(feature.name).type
-            if feature.feature != Role.NUMERIC or not pa.types.is_large_string(kind):
-                continue
-            place = arrow.column_names.index(feature.name)
-            try:
-                numbers = arrow.column(place).cast(pa.float64())
-            except pa.ArrowInvalid as error:
-                raise DataError(
-                    f"column {feature.name!r} should hold numbers: {str(error).splitlines()[0]}",
-                    mend="give it numbers, as in training",
-                ) from error
-            arrow = arrow.set_column(place, feature.name, numbers)
-        return arrow
+        return Table(numbers_read(arrow, self.roles), self.roles)
 
     def probabilities(self, table: Table) -> Floats:
         """Return the probability of class 1 of rows that were read, shape (n,)."""
@@ -191,6 +172,30 @@ class TrainedModel:
             calibrators.from_document(document["calibrator"]),
             decisions.Thresholds.from_document(document["thresholds"]),
         )
+
+
+def numbers_read(arrow: pa.Table, roles: Roles) -> pa.Table:
+    """Return a table with text that should be numbers read as numbers.
+
+    Raises:
+        DataError: A column that was numeric in training holds something else.
+    """
+    import pyarrow as pa
+
+    for feature in roles.features:
+        kind = arrow.schema.field(feature.name).type
+        if feature.feature != Role.NUMERIC or not pa.types.is_large_string(kind):
+            continue
+        place = arrow.column_names.index(feature.name)
+        try:
+            numbers = arrow.column(place).cast(pa.float64())
+        except pa.ArrowInvalid as error:
+            raise DataError(
+                f"column {feature.name!r} should hold numbers: {str(error).splitlines()[0]}",
+                mend="give it numbers, as in training",
+            ) from error
+        arrow = arrow.set_column(place, feature.name, numbers)
+    return arrow
 
 
 def find(reference: str, *, models_dir: Path, believed: Sequence[Path] = ()) -> TrainedModel:

@@ -183,7 +183,7 @@ def test_a_value_that_all_but_one_of_ten_thousand_rows_share_is_near_constant(od
         ("order_id", RNG.permutation(N) * 3),
         ("anything", list(range(7, 7 + N))),
         ("Unnamed: 0", RNG.permutation(N)),
-        ("", RNG.permutation(N)),
+        ("column 1", RNG.permutation(N)),
     ],
 )
 def test_a_different_value_in_every_row_is_an_id_if_named_so_or_counting(name, values):

@@ -236,9 +236,10 @@ def moments(n, step):
 def test_the_past_trains_and_the_latest_judges(kind, shares):
     n = 1000
     order = RNG.permutation(n)
+    stamps = np.array(moments(n, 60))[order]
     when = {
-        "stamp": np.array(moments(n, 60))[order],
-        "text": [str(moments(n, 60)[i]) for i in order],
+        "stamp": stamps,
+        "text": list(map(str, stamps)),
         "integer": order - 500,
         "fraction": order / n,
     }[kind]

@@ -4,12 +4,30 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from nethical.errors import StorageError
 
-__all__ = ["Console", "printable"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["Console", "OutputError", "printable"]
+
+
+class OutputError(StorageError):
+    """What was printed could not be written: a closed pipe, a full disk."""
+
+
+@contextmanager
+def _written() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"cannot write the output: {error.strerror or error}",
+            mend="let it go to a terminal, an open pipe, or a disk with free space",
+        ) from error
 
 
 def printable(text: str) -> str:
@@ -46,7 +64,8 @@ class Console:
 
     def line(self, text: str = "") -> None:
         """Print a line as it is."""
-        print("\n".join(printable(part) for part in text.split("\n")), file=self._stream)
+        with _written():
+            print("\n".join(printable(part) for part in text.split("\n")), file=self._stream)
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print rows in aligned columns under their headers."""
@@ -58,4 +77,13 @@ class Console:
 
     def json(self, document: Any) -> None:  # noqa: ANN401 - any JSON value
         """Print the one JSON document on standard output."""
-        print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+        ascii_only = (getattr(sys.stdout, "encoding", None) or "").lower() not in {"utf-8", "utf8"}
+        with _written():
+            print(json.dumps(document, indent=2, ensure_ascii=ascii_only, allow_nan=False))
+
+    def flush(self) -> None:
+        """Bring everything that was printed on its way."""
+        with _written():
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:  # closed from the start
+                    stream.flush()

@@ -9,8 +9,8 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
-from nethical.cli.console import Console, printable
-from nethical.errors import NethicalError, UsageError
+from nethical.cli.console import Console, OutputError, printable
+from nethical.errors import NethicalError, TrainingError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,23 +65,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = next((word for word in words if word in COMMANDS), None)
     # Terminated is interrupted: locks are released, and the run says so.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         parsed = _parser(command).parse_args(words)
         console = Console(
             json_output=getattr(parsed, "json", False), quiet=getattr(parsed, "quiet", False)
         )
-        return int(parsed.run(parsed, console))
+        code = int(parsed.run(parsed, console))
+        console.flush()
+    except OutputError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush
+        return _two_lines(error)
     except NethicalError as error:
-        print(f"error: {_one_line(error.what)}", file=sys.stderr)
-        print(f"mend: {_one_line(error.mend)}", file=sys.stderr)
-        return error.exit_code
+        return _two_lines(error)
+    except MemoryError as error:
+        needed = TrainingError(
+            f"the memory does not suffice: {error}", mend="pass fewer rows, or free memory"
+        )
+        return _two_lines(needed)
     except KeyboardInterrupt:
-        print("error: interrupted; nothing was published", file=sys.stderr)
-        print("mend: run the command again", file=sys.stderr)
+        print("error: interrupted before the end", file=sys.stderr)
+        print(
+            "mend: run the command again; `nethical models list` shows what was published",
+            file=sys.stderr,
+        )
         return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception:  # noqa: BLE001 - the CLI's edge: a bug of ours is shown whole
         import traceback
 
@@ -89,6 +99,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("error: this is a bug of nethical", file=sys.stderr)
         print("mend: please report it with the lines above", file=sys.stderr)
         return 1
+    return code
+
+
+def _two_lines(error: NethicalError) -> int:
+    print(f"error: {_one_line(error.what)}", file=sys.stderr)
+    print(f"mend: {_one_line(error.mend)}", file=sys.stderr)
+    return error.exit_code
 
 
 def _one_line(text: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,7 +142,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Train as asked and print what came out."""
     given = vars(args)
     _refuse_absent(given)
-    plan, original = _plan(given)
+    plan, original = _asked(given)
+    data_digest = original.data_digest if original else None
     from nethical.cli.narrator import Narrator
     from nethical.run import Run
 
@@ -149,12 +151,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
     with narrator.progress() as progress:
         listening = Run([narrator], progress=progress)
         if given.get("dry_run"):
-            return _dry_run(plan, listening, console)
+            return _dry_run(plan, listening, console, data_digest)
         from nethical.pipeline import train
 
-        outcome = train(plan, run=listening)
+        outcome = train(plan, run=listening, data_digest=data_digest)
     if original is not None:
-        _compare_with_original(outcome, original, console)
+        _compare_with_original(outcome, original.folder, console)
     if console.json_output:
         console.json(document(outcome))
     if given.get("fail_on_refusal") and outcome.judged.decision.verdict != "PASS":
@@ -180,13 +182,24 @@ def _refuse_absent(given: dict[str, Any]) -> None:
         )
 
 
-def _plan(given: dict[str, Any]) -> tuple[Plan, Path | None]:
-    """Return the plan, and the folder of the run that it repeats, if any."""
+@dataclass(frozen=True)
+class _Original:
+    """A run to repeat: the folder of its bundle, and the digest of the rows that it read."""
+
+    folder: Path
+    data_digest: str
+
+
+def _asked(given: dict[str, Any]) -> tuple[Plan, _Original | None]:
+    """Return the plan, and the run that it repeats, if any."""
+    if "from_run" in given:
+        return _repeated(Path(given["from_run"]), given)
+    return _plan(given), None
+
+
+def _plan(given: dict[str, Any]) -> Plan:
     from nethical.plan import Plan
 
-    if "from_run" in given:
-        path = Path(given["from_run"])
-        return _plan_of(path, given), path.parent
     if "model_type" not in given:
         raise UsageError("--model-type is missing", mend="pass --model-type logistic, for example")
     from nethical.models.catalog import names
@@ -196,7 +209,7 @@ def _plan(given: dict[str, Any]) -> tuple[Plan, Path | None]:
             f"there is no model type {given['model_type']!r}",
             mend=f"choose one of {', '.join(names())}",
         )
-    plan = Plan(
+    return Plan(
         model_type=given["model_type"],
         data=given.get("data"),
         kaggle_datasets=tuple(given.get("kaggle", ())),
@@ -210,9 +223,16 @@ def _plan(given: dict[str, Any]) -> tuple[Plan, Path | None]:
         min_accuracy=given["promotion_min_accuracy"],
         **{key: given[key] for key in SAME_NAMES if key in given},
     )
-    return plan, None
 
 
+# Flags whose name in the parsed arguments is another.
+RENAMED = {
+    "kaggle": "kaggle_dataset",
+    "positive": "positive_label",
+    "fairness": "fairness_column",
+    "challenge": "challenge_data",
+    "accept": "accept_leak",
+}
 SAME_NAMES = (
     "num_samples",
     "epochs",
@@ -252,23 +272,51 @@ def _columns(given: dict[str, Any]) -> dict[str, str]:
     return columns
 
 
-def _plan_of(path: Path, given: dict[str, Any]) -> Plan:
+# With --from-run the plan is the stored one; these flags say nothing of it, or may differ.
+BESIDE_A_STORED_PLAN = {
+    *("command", "run", "from_run", "dry_run", "json", "quiet", "verbose", "fail_on_refusal"),
+    *("models_dir", "name"),
+}
+DEFAULTS = {
+    "epochs": 10,
+    "batch_size": 32,
+    "seed": 42,
+    "promotion_max_ece": 0.08,
+    "promotion_min_accuracy": 0.85,
+    "alert_budget": 0.01,
+}
+
+
+def _repeated(path: Path, given: dict[str, Any]) -> tuple[Plan, _Original]:
+    """Return the stored plan, and the run that it repeats."""
     from nethical import durable
     from nethical.plan import Plan
 
+    for flag in given.keys() - BESIDE_A_STORED_PLAN:
+        if flag not in DEFAULTS or given[flag] != DEFAULTS[flag]:
+            raise UsageError(
+                f"--from-run repeats a stored plan; {_flag(flag)} would change it",
+                mend=f"leave {_flag(flag)} out, or train anew without --from-run",
+            )
+    changes: dict[str, Any] = {key: given[key] for key in ("models_dir", "name") if key in given}
+    content = durable.read(path)
     try:
-        plan = json.loads(durable.read(path))["plan"]
-    except (ValueError, KeyError) as error:
+        record = json.loads(content)
+        plan = Plan.from_document({**record["plan"], **changes})
+        return plan, _Original(path.parent, str(record["source"]["digest"]))
+    except (ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{path} is no run.json of a model: {error}",
+            f"{path} is no run.json of a model: {type(error).__name__}: {error}",
             mend="pass the run.json of a folder in models/versions",
         ) from error
-    changes: dict[str, Any] = {key: given[key] for key in ("models_dir", "name") if key in given}
-    return Plan.from_document({**plan, **changes})
+
+
+def _flag(name: str) -> str:
+    return "--" + RENAMED.get(name, name).replace("_", "-")
 
 
 def _compare_with_original(outcome: Outcome, folder: Path, console: Console) -> None:
-    """Say which files of a repeated run are byte-equal; other data is an error before that."""
+    """Say which files of a repeated run are byte-equal."""
     from nethical import durable
 
     for name in ("model.json", "arrays.npz", "trees.txt", "metrics.json", "scores.parquet"):
@@ -278,10 +326,10 @@ def _compare_with_original(outcome: Outcome, folder: Path, console: Console) -> 
             console.info(f"{name}: {'byte-equal' if same else 'DIFFERENT'}")
 
 
-def _dry_run(plan: Plan, listening: Run, console: Console) -> int:
+def _dry_run(plan: Plan, listening: Run, console: Console, data_digest: str | None) -> int:
     from nethical.preparation import prepare
 
-    prepared = prepare(plan, listening)
+    prepared = prepare(plan, listening, data_digest=data_digest)
     console.info("Dry run: nothing is trained, nothing is written")
     if console.json_output:
         console.json(

@@ -118,10 +118,11 @@ def batches(
     """
     for file in data_files(path):
         for piece in _stream(file, types, rows, columns):
-            if columns is not None:
-                piece = piece.select([c for c in columns if c in piece.column_names])  # noqa: PLW2901
             for start in range(0, piece.num_rows, rows):
-                yield normalise(piece.slice(start, rows))
+                table = normalise(piece.slice(start, rows))
+                if columns is not None:
+                    table = table.select([c for c in columns if c in table.column_names])
+                yield table
 
 
 def data_files(path: Path) -> list[_File]:

@@ -100,7 +100,7 @@ CHURN = CatalogueSet(
 CATALOGUE: Mapping[str, tuple[CatalogueSet, ...]] = {
     "heuristic": (SPAM, CHURN),
     "logistic": (SPAM, CHURN),
-    "boosted": (FRAUD, CHURN),
+    "boosted": (CHURN, FRAUD),
 }
 
 
@@ -131,6 +131,8 @@ def credentials_found() -> bool:
     Raises:
         DataError: A credentials file is there but cannot be used.
     """
+    if not _may_have_credentials():
+        return False
     try:
         from kagglehub.config import get_kaggle_credentials
     except ImportError:
@@ -144,6 +146,12 @@ def credentials_found() -> bool:
             "the Kaggle credentials cannot be read",
             mend=f"repair or remove kaggle.json, or set KAGGLE_API_TOKEN (from {TOKEN_PAGE})",
         ) from None
+
+
+def _may_have_credentials() -> bool:
+    """Return False where kagglehub need not be imported to know that it would find nothing."""
+    named = any(name.startswith(("KAGGLE_", "COLAB_")) for name in os.environ)
+    return named or any((Path.home() / ".kaggle").glob("*"))
 
 
 def download(handle: str, *, sleep: Callable[[float], None] = time.sleep) -> Download:

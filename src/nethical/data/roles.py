@@ -294,7 +294,6 @@ def _by_name(frame: pa.Table, name: str, taken: set[Role]) -> ColumnRole | None:
 
 def _by_content(frame: pa.Table, name: str, taken: set[Role]) -> ColumnRole:
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     kind = frame.schema.field(name).type
     column = frame.column(name)
@@ -307,7 +306,7 @@ def _by_content(frame: pa.Table, name: str, taken: set[Role]) -> ColumnRole:
         return ColumnRole(name, Role.TIME, None, "holds time stamps")
     if pa.types.is_large_list(kind):
         return ColumnRole(name, Role.SEQUENCE, Role.SEQUENCE, "holds lists")
-    distinct = pc.count_distinct(column).as_py()
+    distinct = _distinct(column)
     if distinct <= 1 and (present in {0, len(column)} or distinct == 0):
         return ColumnRole(name, Role.IGNORE, None, "constant")
     if distinct == 2 and present == len(column) and _rare(column, len(column)):  # noqa: PLR2004
@@ -318,6 +317,21 @@ def _by_content(frame: pa.Table, name: str, taken: set[Role]) -> ColumnRole:
     if not is_text:
         return ColumnRole(name, Role.NUMERIC, Role.NUMERIC, "holds numbers")
     return _string_role(name, column, distinct / max(present, 1))
+
+
+def _distinct(column: pa.ChunkedArray) -> int:
+    """Return the number of distinct values; of many numbers, those among the first rows.
+
+    Numbers are counted whole only where that decides something: few values, or an id.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_floating(column.type):
+        first = pc.count_distinct(column.slice(0, SAMPLE_ROWS)).as_py()
+        if first > 2 and first < len(column):  # noqa: PLR2004 - neither constant nor two values
+            return int(first)
+    return int(pc.count_distinct(column).as_py())
 
 
 def _rare(column: pa.ChunkedArray, n_rows: int) -> bool:

@@ -116,13 +116,13 @@ def _row_positions(table: LabelledTable, seed: int) -> tuple[NDArray[np.uint64],
     """
     key = seed_key(seed, "split")
     positions = _unit(table.digests(key))
-    order = np.argsort(positions, kind="stable")
-    ordered = positions[order]
+    ordered = np.sort(positions)
     starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
     sizes = np.diff(np.append(starts, len(ordered)))
     if len(starts) >= FEW_DISTINCT and sizes.max() <= max(LARGE_BLOCK * len(table), 2):
         return positions, len(table) - len(starts)
     occurrence = np.empty(len(ordered), dtype=np.uint64)
+    order = np.argsort(positions, kind="stable")
     occurrence[order] = np.arange(len(ordered)) - np.repeat(starts, sizes)
     return _unit(keyed_digests([positions, occurrence], key)), None
 

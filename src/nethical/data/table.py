@@ -60,7 +60,8 @@ def normalise(frame: pa.Table) -> pa.Table:
     """Return the table with one type for each kind of value.
 
     Integers become int64, other numbers float64, text large_string, times timestamp[us] (UTC),
-    lists large_list of text; columns of nested values become null. The same content thus is
+    lists large_list of text; columns of nested values become null; a column without
+    a name is named by its place. The same content thus is
     the same table, whatever file it came from.
 
     Raises:
@@ -68,13 +69,13 @@ def normalise(frame: pa.Table) -> pa.Table:
     """
     import pyarrow as pa
 
-    names = frame.column_names
+    names = [name or f"column {i}" for i, name in enumerate(frame.column_names, 1)]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(
             f"two columns are named {twice!r}", mend="give each column a name of its own"
         )
-    columns = [_normal(name, frame.column(name)) for name in names]
+    columns = [_normal(name, frame.column(i)) for i, name in enumerate(names)]
     return pa.table(columns, names=names)
 
 

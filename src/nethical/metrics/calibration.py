@@ -30,6 +30,8 @@ __all__ = ["Bins", "calibration_line", "ece", "ece_debiased", "reliability"]
 
 N_BINS = 10
 HOSMER_LEMESHOW_ALPHA = 0.05
+MOST_STEPS = 100
+SMALLEST_STEP = 1e-9
 
 
 @dataclass(frozen=True)
@@ -133,10 +135,24 @@ def ece_debiased(
     estimate = float(np.sum(weight * (2 * gap - noisy)))
     clusters = None if groups is None else len(np.unique(groups))
     margin = quantile(level, clusters) * _total_error(y_true, y_proba, groups, bins)
-    chi_square = float(np.sum((gap / error) ** 2))
-    wrong = chdtrc(int(used.sum()), chi_square) < HOSMER_LEMESHOW_ALPHA
+    wrong = chdtrc(int(used.sum()), _chi_square(y_proba, groups, bins)) < HOSMER_LEMESHOW_ALPHA
     low = max(0.0, estimate - margin) if wrong else 0.0
     return Interval(min(max(estimate, 0.0), 1.0), low, min(max(estimate, 0.0) + margin, 1.0))
+
+
+def _chi_square(y_proba: Floats, groups: Groups, bins: Bins) -> float:
+    """Return the Hosmer-Lemeshow statistic, with the variance of a calibrated model.
+
+    The bins' own errors would make it too large: a bin without positives looks too certain.
+    """
+    used = bins.n > 0
+    spread = np.bincount(
+        _bin_codes(y_proba, len(bins.n)), weights=y_proba * (1 - y_proba), minlength=len(bins.n)
+    )
+    variance = (spread[used] / bins.n[used] ** 2).clip(1e-24)
+    if groups is not None:
+        variance = np.maximum(variance, bins.error[used] ** 2)
+    return float(np.sum((bins.share[used] - bins.mean_proba[used]) ** 2 / variance))
 
 
 def _total_error(y_true: Labels, y_proba: Floats, groups: Groups, bins: Bins) -> float:
@@ -169,17 +185,26 @@ def calibration_line(
     if len(y_true) < 3 or np.ptp(x) == 0 or np.min(y_true) == np.max(y_true):  # noqa: PLR2004
         return unknown, unknown
     design = np.column_stack([x, np.ones_like(x)])
-    beta = np.array([1.0, 0.0])
-    for _ in range(50):
+
+    def loss(b: Floats) -> float:
+        z = design @ b
+        return float(np.sum(np.logaddexp(0, z) - y_true * z))
+
+    beta = np.zeros(2)
+    for _ in range(MOST_STEPS):
         p = 1 / (1 + np.exp(-np.clip(design @ beta, -500, 500)))
         gradient = design.T @ (y_true - p)
         hessian = (design * (p * (1 - p))[:, None]).T @ design
         if not np.all(np.isfinite(hessian)) or np.linalg.cond(hessian) > 1e14:  # noqa: PLR2004
             return unknown, unknown  # the classes are separable: no line is best
         step = np.linalg.solve(hessian, gradient)
-        beta = beta + step / max(1.0, float(np.abs(step).max()) / 2)
-        if np.abs(step).max() < 1e-10:  # noqa: PLR2004 - converged
+        while loss(beta + step) > loss(beta) + SMALLEST_STEP:
+            step = step / 2
+        beta = beta + step
+        if np.abs(step).max() < SMALLEST_STEP * (1 + np.abs(beta).max()):
             break
+    else:
+        return unknown, unknown
     scores = design * (y_true - p)[:, None]
     sums = np.column_stack([cluster_sums(scores[:, k], groups) for k in (0, 1)])
     inverse = np.linalg.inv(hessian)

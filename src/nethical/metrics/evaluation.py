@@ -48,7 +48,12 @@ def _finite(value: float) -> float | None:
 
 def base_rate_gain(y_true: Labels, y_proba: Floats) -> Floats:
     """Return each row's Brier loss of the constant base rate less the model's, shape (n,)."""
-    return np.asarray((y_true.mean() - y_true) ** 2 - (y_proba - y_true) ** 2, dtype=np.float64)
+    base = _base_rate(y_true)
+    return np.asarray((base - y_true) ** 2 - (y_proba - y_true) ** 2, dtype=np.float64)
+
+
+def _base_rate(y_true: Labels) -> float:
+    return float(np.mean(y_true)) if len(y_true) else math.nan
 
 
 def evaluate(
@@ -72,7 +77,7 @@ def evaluate(
     metric = classification
     loss = metric.log_loss(y_true, y_proba)
     gain = mean_interval(base_rate_gain(y_true, y_proba), groups, level=0.975)
-    worst = float(np.mean((y_true.mean() - y_true) ** 2))
+    base = _base_rate(y_true)
     slope, intercept = calibration.calibration_line(y_true, y_proba, groups)
     plain = calibration.ece(y_true, y_proba)
     debiased = calibration.ece_debiased(y_true, y_proba, groups)
@@ -88,7 +93,7 @@ def evaluate(
         "roc_auc": metric.roc_auc(y_true, y_proba, groups),
         "average_precision": metric.average_precision(y_true, y_proba, groups),
         "brier": mean_interval(squared, groups, level=0.975),
-        "brier_skill": _scaled(gain, worst),
+        "brier_skill": _scaled(gain, base * (1 - base)),
         "log_loss": mean_interval(loss, groups, level=0.975),
         "calibration_slope": slope,
         "calibration_intercept": intercept,
