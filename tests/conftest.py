@@ -57,8 +57,8 @@ def _become(request):
         os.dup2(opened, descriptor)
         os.close(opened)
     encoding = request["env"].get("PYTHONIOENCODING", "utf-8")
-    sys.stdout = open(1, "w", encoding=encoding, closefd=False)  # noqa: SIM115, PTH123 - its own
-    sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115, PTH123 - streams
+    sys.stdout = os.fdopen(1, "w", buffering=1, encoding=encoding, closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, encoding="utf-8", closefd=False)
     for name, limit in request["limits"].items():
         resource.setrlimit(getattr(resource, name), (limit, limit))
     if request["uid"] is not None:
@@ -68,7 +68,6 @@ def _become(request):
     code = 1
     try:
         code = main()
-        sys.stdout.flush()
     except SystemExit as end:
         code = end.code or 0
     except BaseException:  # noqa: BLE001 - what Python's own edge does

@@ -157,7 +157,7 @@ def test_below_two_thousand_rows_the_run_says_that_rows_may_move():
     [
         pytest.param([0, 1], id="two values"),
         pytest.param(list(range(60)), id="sixty values"),
-        pytest.param([0] * 6 + list(range(1, 95)), id="one value in six of a hundred rows"),
+        pytest.param([0] * 20 + list(range(1, 181)), id="one value in a tenth of the rows"),
     ],
 )
 @pytest.mark.parametrize("n", [600, 6000])

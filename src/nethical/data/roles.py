@@ -53,7 +53,7 @@ ROLE_NAMES = {
     Role.AMOUNT: ("amount",),
 }
 ID_NAME = re.compile(
-    r"^$|^unnamed: ?\d+$|^(row_?)?(id|index|uuid|guid|key)$|_(id|uuid|guid)$", re.IGNORECASE
+    r"^column 1$|^unnamed: ?\d+$|^(row_?)?(id|index|uuid|guid|key)$|_(id|uuid|guid)$", re.IGNORECASE
 )
 DELIMITERS = ("|", "->", ";", ">", ",")
 TEXT_MEAN_LENGTH = 30
