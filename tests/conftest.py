@@ -61,10 +61,6 @@ def _become(request):
     sys.stderr = os.fdopen(2, "w", buffering=1, encoding="utf-8", closefd=False)
     for name, limit in request["limits"].items():
         resource.setrlimit(getattr(resource, name), (limit, limit))
-    if request["uid"] is not None:
-        os.setgroups([])
-        os.setgid(request["uid"])
-        os.setuid(request["uid"])
     code = 1
     try:
         code = main()
@@ -120,7 +116,7 @@ class Commands:
         )
 
     @contextmanager
-    def started(self, *arguments, cwd, env=None, limits=None, uid=None, stdout=None):
+    def started(self, *arguments, cwd, env=None, limits=None, stdout=None):
         """Start a command; give its pid and a function that waits for its end."""
         out, err = self._scratch / "stdout", self._scratch / "stderr"
         for file in (out, err):
@@ -130,7 +126,6 @@ class Commands:
             "cwd": str(cwd),
             "env": {"NETHICAL_HOME": self._home, **(env or {})},
             "limits": limits or {},
-            "uid": uid,
             "stdout": str(stdout or out),
             "stderr": str(err),
         }

@@ -200,17 +200,17 @@ def recall_at_budget(
         y_true: Labels, shape (n,).
         y_proba: Probability of class 1, shape (n,).
         groups: Codes of rows that belong together, or None.
-        budget: Largest share of rows alerted, in (0, 1); a tie at the cut is left out whole.
+        budget: Share of rows alerted, in (0, 1); of a tie at the cut as many are alerted as
+            the budget allows, drawn at random, which counts by its expectation.
         level: One-sided confidence of each bound.
     """
     if len(y_true) == 0:
         return UNDEFINED
     allowed = max(int(budget * len(y_true)), 1)
     cut = np.partition(y_proba, -allowed)[-allowed]
-    alerted = y_proba >= cut
-    if alerted.sum() > allowed:
-        alerted = y_proba > cut
-    return recall(y_true, alerted, groups, level=level)
+    above, tied = y_proba > cut, y_proba == cut
+    alerted = above + tied * ((allowed - above.sum()) / tied.sum())
+    return _share(alerted, y_true == 1, groups, level)
 
 
 def brier_score(y_true: Labels, y_proba: Floats) -> float:

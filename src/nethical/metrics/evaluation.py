@@ -105,4 +105,5 @@ def evaluate(
 def _scaled(interval: Interval, unit: float) -> Interval:
     if not unit > 0:
         return Interval(math.nan, math.nan, math.nan)
-    return Interval(interval.estimate / unit, interval.low / unit, interval.high / unit)
+    high = min(interval.high / unit, 1.0)  # no model removes more than the whole loss
+    return Interval(interval.estimate / unit, interval.low / unit, high)
