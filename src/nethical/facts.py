@@ -155,6 +155,7 @@ class GateDecided(Fact):
     comparison: dict[str, Any] | None
     promoted: bool
     reason: str
+    gate_readings: int
 
 
 @dataclass(frozen=True)

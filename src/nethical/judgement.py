@@ -47,6 +47,7 @@ class Judged:
         current: The id of the current model, or None.
         promote: Whether the model becomes the current one.
         reason: Why, or why not, in one sentence.
+        gate_readings: How many models these gate rows have judged, this one included.
     """
 
     y_proba: Floats
@@ -57,6 +58,7 @@ class Judged:
     current: str | None
     promote: bool
     reason: str
+    gate_readings: int
 
     def comparison_document(self) -> dict[str, Any] | None:
         """Return the comparison as JSON values."""
@@ -139,6 +141,7 @@ def judge(
         current,
         promote,
         reason,
+        registry.gate_readings(prepared.split.gate_digest) + 1,
     )
     run.record(
         GateDecided(
@@ -147,6 +150,7 @@ def judge(
             judged.comparison_document(),
             promote,
             reason,
+            judged.gate_readings,
         )
     )
     return judged

@@ -110,7 +110,7 @@ class Plan:
     @property
     def slot(self) -> str:
         """The production slot that the model belongs to."""
-        return self.name or self.model_type
+        return self.model_type if self.name is None else self.name
 
     def hints(self, source: RoleHints) -> RoleHints:
         """Return what the user and the source say about columns; the user wins."""

