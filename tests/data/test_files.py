@@ -128,6 +128,18 @@ def test_batches_of_small_blocks_joined_are_the_loaded_table(tmp_path, monkeypat
     path = write(tmp_path, "t.csv")
     assert len(list(batches(path, types={}))) > 10
     assert joined(path).equals(load(path))
+    monkeypatch.undo()
+    assert joined(path).equals(load(path))
+
+
+def test_line_ends_in_values_may_fall_between_blocks(tmp_path, monkeypatch):
+    path = write(
+        tmp_path, "t.csv", "a,b\n" + "".join(f'{i},"two\nlines {i}"\n' for i in range(500))
+    )
+    expected = load(path)
+    monkeypatch.setattr(files, "BLOCK_BYTES", 1000)
+    assert load(path).equals(expected)
+    assert expected.column("b").to_pylist()[499] == "two\nlines 499"
 
 
 def test_a_type_given_for_a_column_holds_in_every_batch(tmp_path, monkeypatch):

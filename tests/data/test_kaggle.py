@@ -1,4 +1,3 @@
-import importlib.util
 import logging
 import sys
 import traceback
@@ -12,13 +11,9 @@ from nethical.data.kaggle import CATALOGUE, Download, credentials_found, downloa
 from nethical.errors import DataError, StorageError
 
 pytest.importorskip("kagglehub")
+pytestmark = pytest.mark.usefixtures("bare_machine")
 
-_SPEC = importlib.util.spec_from_file_location(
-    "fake_kaggle", Path(__file__).with_name("fake_kaggle.py")
-)
-fake_kaggle = importlib.util.module_from_spec(_SPEC)
-sys.modules["fake_kaggle"] = fake_kaggle
-_SPEC.loader.exec_module(fake_kaggle)
+fake_kaggle = sys.modules["fake_kaggle"]  # loaded by conftest.py
 ARCHIVE, DOWNLOAD, GET = fake_kaggle.ARCHIVE, fake_kaggle.DOWNLOAD, fake_kaggle.GET
 Answer, refusal, web_page, zipped = (
     fake_kaggle.Answer,
@@ -29,32 +24,6 @@ Answer, refusal, web_page, zipped = (
 
 ROWS = b"a,label\n1,0\n2,1\n"
 CANARY = "KGAT_canary_4f1d0c7e"
-
-
-@pytest.fixture(autouse=True)
-def bare_machine(tmp_path, monkeypatch):
-    """No credentials, an empty cache, no proxy."""
-    for name in ("KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_KERNEL_RUN_TYPE"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path / "home" / ".kaggle"))
-    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "home" / ".kaggle").mkdir(parents=True)
-
-
-@pytest.fixture
-def server(monkeypatch):
-    from kagglesdk import kaggle_env
-
-    fake = fake_kaggle.FakeKaggle(zipped(rows__csv=ROWS, notes___readme__md=b"# notes"))
-    monkeypatch.setenv("KAGGLE_API_ENVIRONMENT", "LOCALHOST")
-    for environment in (kaggle_env.KaggleEnv.LOCAL, kaggle_env.KaggleEnv.TEST):
-        monkeypatch.setitem(kaggle_env._env_to_endpoint, environment, fake.url)
-    yield fake
-    fake.stop()
 
 
 @pytest.fixture

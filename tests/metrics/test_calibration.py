@@ -231,6 +231,7 @@ def test_an_over_confident_model_has_a_slope_below_one_and_a_low_one_an_intercep
         ([0, 1, 0, 1], [0.2, 0.2, 0.2, 0.2]),
         ([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9]),
         ([0, 0, 1, 1], [0.0, 0.0, 1.0, 1.0]),
+        ([0, 0, 1, 1], [1e-12, 2.6e-10, 0.9999946, 0.9999949]),
     ],
 )
 def test_where_no_line_is_best_slope_and_intercept_are_unknown(y, p):

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from nethical.data.kaggle import Download
+
 __all__ = ["DEFAULT_SAMPLES", "Source", "find"]
 
 DEFAULT_SAMPLES = 10_000
@@ -162,7 +164,7 @@ def _from_kaggle(handles: Sequence[str]) -> Source:
     for handle in handles:
         base, _, file = handle.partition(":")
         download = kaggle.download(base)
-        path = download.folder / file if file else _only_table(download.folder, base)
+        path = download.folder / _table_of(download, base, file)
         frames.append(files.load(path))
         pinned.append(download.handle)
         digests[download.handle] = download.files
@@ -176,14 +178,16 @@ def _from_kaggle(handles: Sequence[str]) -> Source:
     return Source(f"kaggle:{'+'.join(pinned)}", frame, details={"files": digests})
 
 
-def _only_table(folder: Path, handle: str) -> Path:
-    """Return the one table file of a download, or the folder if several have one shape."""
-    tables = sorted(p for p in folder.rglob("*") if p.suffix.lower() in files.SUFFIXES)
-    if len(tables) == 1:
+def _table_of(download: Download, handle: str, file: str) -> str:
+    """Return the named file of a download, or its one table file."""
+    if file in download.files:
+        return file
+    tables = [name for name in download.files if name.lower().endswith(files.SUFFIXES)]
+    if not file and len(tables) == 1:
         return tables[0]
-    names = ", ".join(str(p.relative_to(folder)) for p in tables[:10])
+    held = f"holds {len(tables)} table files" if not file else f"holds no file {file!r}"
     raise DataError(
-        f"the Kaggle set {handle} holds {len(tables)} table files: {names}",
+        f"the Kaggle set {handle} {held}: {', '.join(tables[:10])}",
         mend=f"name one as {handle}:FILE",
     )
 

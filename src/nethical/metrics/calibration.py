@@ -185,25 +185,18 @@ def calibration_line(
     if len(y_true) < 3 or np.ptp(x) == 0 or np.min(y_true) == np.max(y_true):  # noqa: PLR2004
         return unknown, unknown
     design = np.column_stack([x, np.ones_like(x)])
-
-    def loss(b: Floats) -> float:
-        z = design @ b
-        return float(np.sum(np.logaddexp(0, z) - y_true * z))
-
     beta = np.zeros(2)
     for _ in range(MOST_STEPS):
         p = 1 / (1 + np.exp(-np.clip(design @ beta, -500, 500)))
         gradient = design.T @ (y_true - p)
         hessian = (design * (p * (1 - p))[:, None]).T @ design
         if not np.all(np.isfinite(hessian)) or np.linalg.cond(hessian) > 1e14:  # noqa: PLR2004
-            return unknown, unknown  # the classes are separable: no line is best
+            return unknown, unknown
         step = np.linalg.solve(hessian, gradient)
-        while loss(beta + step) > loss(beta) + SMALLEST_STEP:
-            step = step / 2
         beta = beta + step
         if np.abs(step).max() < SMALLEST_STEP * (1 + np.abs(beta).max()):
             break
-    else:
+    else:  # the classes are separable, or nearly: no line is best
         return unknown, unknown
     scores = design * (y_true - p)[:, None]
     sums = np.column_stack([cluster_sums(scores[:, k], groups) for k in (0, 1)])

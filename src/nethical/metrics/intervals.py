@@ -83,8 +83,9 @@ def wilson(successes: float, n: float, *, level: float, groups: int | None = Non
         Wilson 1927.
 
     Example:
-        >>> wilson(8, 10, level=0.975)
-        Interval(estimate=0.8, low=0.49016247153664183, high=0.9433178485456247)
+        >>> interval = wilson(8, 10, level=0.975)
+        >>> round(interval.low, 3), round(interval.high, 3)
+        (0.49, 0.943)
     """
     if n <= 0:
         return UNDEFINED
