@@ -27,7 +27,7 @@ def fit(kind: str, path: str) -> None:
     table = csv.read_csv(path)
     y = table.column("label").to_numpy()
     X = np.column_stack([table.column(c).to_numpy() for c in table.column_names if c != "label"])
-    train = np.random.default_rng(1).random(len(y)) < 0.6  # noqa: PLR2004
+    train = np.random.default_rng(1).random(len(y)) < 0.6
     if kind == "logistic":
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline

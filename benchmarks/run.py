@@ -93,7 +93,7 @@ def overhead(folder: Path, sizes: list[int]) -> list[dict]:
     for n in sizes:
         path = make_rows(folder, n, "csv")
         for kind in ("logistic", "boosted"):
-            times = 3 if n <= 1_000_000 else 1  # noqa: PLR2004
+            times = 3 if n <= 1_000_000 else 1
             ours, _ = best(
                 nethical(
                     "train", "--model-type", kind, "--data", str(path), "--quiet", "--threads", "1"

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,14 +33,19 @@ def _serve():
     import pyarrow as pa
 
     pa.array([0.5]).to_numpy()  # pyarrow looks for pandas at its first conversion
+    pid = 0
     for line in sys.stdin:
+        if pid:
+            os.waitpid(pid, 0)
         request = json.loads(line)
         pid = os.fork()
         if pid == 0:
             _become(request)
         print(pid, flush=True)
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        print(code, flush=True)
+        # Only looked at, so that nobody else gets its pid while the test may still signal it.
+        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        exited = ended.si_code == os.CLD_EXITED
+        print(ended.si_status if exited else -ended.si_status, flush=True)
 
 
 def _become(request):
@@ -83,6 +89,7 @@ if __name__ == "__main__":
 import pytest  # noqa: E402 - the forking process does without
 
 ROOT = Path(__file__).parent.parent
+PATIENCE = 120  # seconds, so that a test that went wrong ends
 SHARED = ROOT.parent / "shared" / "data"
 
 
@@ -100,6 +107,14 @@ class Finished:
         return json.loads(self.out)
 
 
+def wait_until_printed(word, file):
+    """Wait until a process has printed a word into a file; fail if it never does."""
+    deadline = time.monotonic() + PATIENCE
+    while word not in (file.read_text(encoding="utf-8") if file.exists() else ""):
+        assert time.monotonic() < deadline, f"{word!r} was never printed"
+        time.sleep(0.001)
+
+
 class Commands:
     """Runs commands of the command line, each in a process of its own, one after the other."""
 
@@ -114,6 +129,8 @@ class Commands:
             text=True,
             env={**os.environ, **quiet},
         )
+
+    until_printed = staticmethod(wait_until_printed)
 
     @contextmanager
     def started(self, *arguments, cwd, env=None, limits=None, stdout=None):
@@ -133,11 +150,13 @@ class Commands:
         pid = int(self._server.stdout.readline())
         ended = []
 
+        def text(file):
+            return file.read_text(encoding="utf-8") if file.exists() else ""  # killed before that
+
         def wait():
             if not ended:
                 code = int(self._server.stdout.readline())
-                text = out.read_text(encoding="utf-8") if out.exists() else ""
-                ended.append(Finished(code, text, err.read_text(encoding="utf-8")))
+                ended.append(Finished(code, text(out), text(err)))
             return ended[0]
 
         try:

@@ -86,7 +86,7 @@ def masked(text):
 
 def write_payments(path, n_rows, seed):
     """Write the payments of which the pages speak."""
-    rng = random.Random(seed)  # noqa: S311 - rows, not secrets
+    rng = random.Random(seed)
     with path.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["payment_id", "amount", "hour", "country", "region", "customer", "is_fraud"])

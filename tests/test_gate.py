@@ -11,7 +11,7 @@ from nethical.gate import Criterion, Evidence, Limits, ScoredSet, Verdict, compa
 from nethical.metrics.calibration import ece_debiased
 from nethical.metrics.classification import accuracy
 from nethical.metrics.evaluation import base_rate_gain
-from nethical.metrics.intervals import mean_interval
+from nethical.metrics.intervals import Interval, mean_interval
 
 PASS, FAIL, UNDECIDED = Verdict.PASS, Verdict.FAIL, Verdict.INSUFFICIENT_EVIDENCE
 LIMITS = Limits()
@@ -129,7 +129,9 @@ def bounds(name, y, p):
         return accuracy(y, p >= 0.5, level=0.95)
     if name == "ECE":
         return ece_debiased(y, p, level=0.95)
-    return mean_interval(base_rate_gain(y, p), level=0.95)
+    gain = mean_interval(base_rate_gain(y, p), level=0.95)
+    loss = np.mean((y - y.mean()) ** 2)
+    return Interval(gain.estimate / loss, gain.low / loss, min(gain.high / loss, 1.0))
 
 
 @pytest.mark.parametrize("key", [PASS, "good side", "bad side", FAIL])

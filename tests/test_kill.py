@@ -24,8 +24,7 @@ def killed(command, folder, home, rng, *, in_window):
     env = {"NETHICAL_HOME": str(home)}
     with command.started(*WORDS, cwd=folder, env=env, stdout=out) as (pid, wait):
         if in_window:
-            while "Decision:" not in (out.read_text() if out.exists() else ""):
-                time.sleep(0.001)
+            command.until_printed("Decision:", out)
         time.sleep(rng.random() * (PUBLISHING if in_window else LONGEST))
         os.kill(pid, signal.SIGKILL)
         return wait().code == -signal.SIGKILL
@@ -92,11 +91,11 @@ def test_an_interruption_while_publishing_leaves_whole_models(command, tmp_path,
     home, out = tmp_path / "home", tmp_path / "out"
     work = tmp_path / "work"
     work.mkdir()
-    with command.started(
-        *WORDS, cwd=work, stdout=out, env={"NETHICAL_HOME": str(home)}
-    ) as (pid, wait):
-        while "Decision:" not in (out.read_text() if out.exists() else ""):
-            time.sleep(0.001)
+    with command.started(*WORDS, cwd=work, stdout=out, env={"NETHICAL_HOME": str(home)}) as (
+        pid,
+        wait,
+    ):
+        command.until_printed("Decision:", out)
         os.kill(pid, number)
         done = wait()
     assert done.code in {0, 130}

@@ -37,12 +37,14 @@ def files_of(model_id, size=64):
 
 
 def publish(registry, model_id, *, name="m", promote=True, **details):
+    current = registry.current(name)
     return registry.publish(
         model_id=model_id,
         name=name,
         files=files_of(model_id),
         claims={"run_id": f"run of {model_id}"},
         promote=promote,
+        baseline=current.name if current else None,
         details=details,
     )
 
@@ -57,7 +59,7 @@ def links(folder):
 
 def check_whole(registry):
     """What is in production is a whole bundle, whatever happened; nothing is written here."""
-    trusted = registry._keys.trusted()
+    trusted = registry.keys.trusted()
     for name in registry.names():
         found = bundle.read(registry.models_dir / "current" / name, trusted)
         assert dict(found.files.items()).items() >= files_of(found.model_id).items()
@@ -274,7 +276,7 @@ def test_an_export_is_a_copy_that_verifies_anywhere_with_the_key(registry, tmp_p
     publish(registry, "m_1")
     registry.export("m", tmp_path / "deep" / "copy")
     pem = tmp_path / "key.pem"
-    pem.write_bytes(registry._keys.public_key_pem())
+    pem.write_bytes(registry.keys.public_key_pem())
     elsewhere = Keys(tmp_path / "elsewhere")
     with pytest.raises(IntegrityError, match="not trusted"):
         bundle.read(tmp_path / "deep" / "copy", elsewhere.trusted())
@@ -356,8 +358,8 @@ def test_a_version_brought_by_hand_becomes_a_candidate_if_its_key_is_trusted(reg
     with pytest.raises(IntegrityError, match="not trusted"):
         registry.promote("m_9", reason="r")
     pem = tmp_path / "other.pem"
-    pem.write_bytes(other._keys.public_key_pem())
-    registry._keys.trust(pem)
+    pem.write_bytes(other.keys.public_key_pem())
+    registry.keys.trust(pem)
     assert registry.promote("m_9", reason="r") == "m_9"
     check_healed(registry)
 
@@ -366,7 +368,7 @@ def test_a_model_signed_for_no_name_stays_unregistered(registry):
     publish(registry, "m_1")
     folder = registry.models_dir / "versions" / "m_2"
     folder.mkdir()
-    key = registry._keys.bundle_key()
+    key = registry.keys.bundle_key()
     signature = sign({"model.json": b"{}"}, name="m_2", key=key, claims={})
     for name, content in {"model.json": b"{}", "model.sig": signature}.items():
         (folder / name).write_bytes(content)
@@ -426,6 +428,7 @@ def _publish_with_limit(registry, promote, limit):
             files=files_of("m_large", size=10_000),
             claims={},
             promote=promote,
+            baseline=None,
             details={},
         )
     except StorageError:
@@ -567,7 +570,7 @@ def test_readers_never_see_a_mix_while_a_writer_promotes(tmp_path):
     writer = FORK.Process(target=_swap_for_ever, args=(registry,))
     writer.start()
     try:
-        trusted = registry._keys.trusted()
+        trusted = registry.keys.trusted()
         seen = []
         until = time.monotonic() + 3
         while time.monotonic() < until and (len(seen) < 1000 or len(set(seen)) < 2):
@@ -589,7 +592,7 @@ def _swap_for_ever(registry):
 def test_the_registry_can_be_moved_as_a_whole(registry, tmp_path):
     publish(registry, "m_1")
     Path(registry.models_dir).rename(tmp_path / "moved")
-    moved = Registry(tmp_path / "moved", registry._keys, lambda: NOON)
+    moved = Registry(tmp_path / "moved", registry.keys, lambda: NOON)
     assert moved.verify("m").model_id == "m_1"
 
 
@@ -598,3 +601,18 @@ def test_history_lines_are_canonical_json(registry):
     (line,) = (registry.models_dir / "registry.jsonl").read_bytes().splitlines()
     assert json.loads(line)["note"] == "naïve\n"
     assert list(json.loads(line)) == sorted(json.loads(line))
+
+
+def test_a_model_judged_beside_another_baseline_becomes_a_candidate(registry):
+    publish(registry, "m_1")
+    late = registry.publish(
+        model_id="m_2",
+        name="m",
+        files={"model.json": b"{}"},
+        claims={},
+        promote=True,
+        baseline=None,
+        details={},
+    )
+    assert not late.promoted
+    assert registry.current("m").name == "m_1"

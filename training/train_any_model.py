@@ -1,5 +1,6 @@
 """Train any model type; takes what ``nethical train`` takes."""
 import sys
+
 try:
     from nethical.cli.main import main
 except ImportError as error:

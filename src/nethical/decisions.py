@@ -94,6 +94,8 @@ def choose(
     last = int(ends[best])
     below = float(ordered[last + 1]) if last + 1 < len(ordered) else 0.0
     cut = (float(ordered[last]) + below) / 2
+    if cut <= below:  # the two are neighbours
+        cut = float(ordered[last])
     return Thresholds.around(cut, "largest F1 at the accuracy floor, as recall at .5 is below .5")
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from nethical.metrics.calibration import ece_debiased
 from nethical.metrics.classification import accuracy
-from nethical.metrics.evaluation import base_rate_gain
+from nethical.metrics.evaluation import brier_skill
 from nethical.metrics.intervals import Interval, clopper_pearson, effective_rows, mean_interval
 
 if TYPE_CHECKING:
@@ -90,14 +90,15 @@ class Evidence:
     Args:
         gate: The gate part.
         threshold: A row is called positive from this probability on.
-        unaccepted_leaks: Columns that nearly decide the label and nobody accepted.
+        unaccepted_leaks: Columns that nearly decide the label and nobody accepted; None where
+            nobody looked for any.
         challenges: Further sets that must hold too, by name.
         fairness: Group of each gate row as text, shape (n,), by fairness column.
     """
 
     gate: ScoredSet
     threshold: float
-    unaccepted_leaks: tuple[str, ...] = ()
+    unaccepted_leaks: tuple[str, ...] | None = ()
     challenges: Mapping[str, ScoredSet] = field(default_factory=dict)
     fairness: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
@@ -113,7 +114,7 @@ class Criterion:
         threshold: The limit.
         n: Rows (or groups) measured.
         verdict: What the bounds say.
-        rows_needed: About how many more rows would decide it if the estimate holds.
+        rows_needed: About how many more such rows would let it pass if the estimate holds.
         note: What a reader should know.
     """
 
@@ -165,10 +166,14 @@ def decide(evidence: Evidence, limits: Limits) -> Decision:
     criteria = [
         *_held(evidence.gate, evidence.threshold, limits, ""),
         _recall(evidence.gate, evidence.threshold),
-        _leaks(evidence.unaccepted_leaks),
     ]
+    if evidence.unaccepted_leaks is not None:
+        criteria.append(_leaks(evidence.unaccepted_leaks))
     for name, scored in evidence.challenges.items():
-        criteria += _held(scored, evidence.threshold, limits, f"{name}: ")
+        held = _held(scored, evidence.threshold, limits, f"{name}: ")
+        # A set of one class (red-team cases, say) has no base rate to beat.
+        one_class = len(np.unique(scored.y_true)) == 1
+        criteria += held[:-1] if one_class else held
     if evidence.fairness:
         criteria.append(_fairness(evidence, limits))
     if evidence.gate.groups is not None:
@@ -201,7 +206,7 @@ def _held(scored: ScoredSet, threshold: float, limits: Limits, prefix: str) -> l
     else:
         calibration_error = ece_debiased(y_true, y_proba, groups, level=LEVEL)
         right = accuracy(y_true, y_proba >= threshold, groups, level=LEVEL)
-        gain = mean_interval(base_rate_gain(y_true, y_proba), groups, level=LEVEL)
+        gain = brier_skill(y_true, y_proba, groups, level=LEVEL)
     n = len(y_true)
     return [
         _at_most(f"{prefix}ECE <= {limits.max_ece:g}", calibration_error, limits.max_ece, n),
@@ -246,7 +251,8 @@ def _undecided(
 ) -> Criterion:
     verdict = Verdict.INSUFFICIENT_EVIDENCE
     known = bound if math.isfinite(bound) else None
-    return Criterion(name, estimate, known, limit, n, verdict, needed)
+    note = "" if needed else "the estimate misses the limit: more rows alone would not help"
+    return Criterion(name, estimate, known, limit, n, verdict, needed, note)
 
 
 def _needed(distance: float, margin: float, n: int) -> int | None:

@@ -80,9 +80,9 @@ def read_rows(
 def _group_digests(table: LabelledTable, name: str, key: bytes) -> NDArray[np.uint64]:
     import pyarrow as pa
 
-    from nethical.data.rows import column_words, keyed_digests
+    from nethical.data.rows import exact_words, keyed_digests
 
-    return keyed_digests([column_words(pa.chunked_array([table.texts(name)]))], key)
+    return keyed_digests([exact_words(pa.chunked_array([table.texts(name)]))], key)
 
 
 def _digest_array(digests: NDArray[np.uint64]) -> Any:  # noqa: ANN401 - a pyarrow array

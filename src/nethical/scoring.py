@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -89,6 +91,13 @@ def predict(
         raise UsageError(
             f"{out} has no known table format", mend=f"name it with one of {', '.join(OUTPUTS)}"
         )
+    written = ("probability", "decision", *(("reasons",) if reasons else ()))
+    clash = next((name for name in keep if name in written), None)
+    if clash is not None:
+        raise UsageError(
+            f"a kept column {clash!r} would be overwritten by the model's own",
+            mend="rename the column in the data, or do not keep it",
+        )
     rows = 0
     counts = np.zeros(len(decisions.DECISIONS), dtype=np.int64)
     durable.make_folder(out.absolute().parent)
@@ -124,18 +133,27 @@ def examine(
     Raises:
         DataError: The data cannot be read, or lack a column or labels.
     """
-    labels, probabilities, groups = [], [], []
+    labels, probabilities = [], []
     unlabelled = 0
-    group = model.roles.one(Role.GROUP)
-    needed = [name for name in (model.roles.one(Role.LABEL), group) if name is not None]
+    kinds = (*model.roles.named(Role.GROUP), *model.roles.named(Role.FAIRNESS))
+    cells: dict[str, list[Any]] = {name: [] for name in kinds}
+    needed = [*model.roles.named(Role.LABEL), *kinds]
     with one_blas_thread():
         for batch in _batches(model, data, needed):
+            lacking = [name for name in kinds if name not in batch.column_names]
+            if lacking:
+                raise DataError(
+                    f"column {lacking[0]!r} is missing from {data}",
+                    mend="give the rows the group and fairness columns that training had",
+                )
             table, left_out = LabelledTable.read(model.table(batch).frame, model.roles)
             unlabelled += left_out
             labels.append(table.y)
             probabilities.append(model.probabilities(table))
-            if group is not None:
-                groups.append(np.array(table.texts(group).to_pylist(), dtype=object).astype(str))
+            for name in kinds:
+                cells[name].append(
+                    np.array(table.texts(name).to_pylist(), dtype=object).astype(str)
+                )
     y_true = np.concatenate(labels) if labels else np.empty(0, dtype=np.int8)
     if len(np.unique(y_true)) < 2:  # noqa: PLR2004 - two classes
         raise DataError(
@@ -143,28 +161,64 @@ def examine(
             mend="evaluate on rows of both classes",
         )
     y_proba = np.concatenate(probabilities)
-    codes = np.unique(np.concatenate(groups), return_inverse=True)[1] if groups else None
+    by_kind = {name: np.concatenate(values) for name, values in cells.items()}
+    group = model.roles.one(Role.GROUP)
+    codes = np.unique(by_kind.pop(group), return_inverse=True)[1] if group else None
     threshold = model.thresholds.block
     evaluation = evaluate(y_true, y_proba, codes, threshold=threshold, budget=budget)
-    evidence = gate.Evidence(gate.ScoredSet(y_true, y_proba, codes), threshold)
+    scored = gate.ScoredSet(y_true, y_proba, codes)
+    evidence = gate.Evidence(scored, threshold, unaccepted_leaks=None, fairness=by_kind)
     return Examination(evaluation, gate.decide(evidence, limits), unlabelled)
 
 
 def _batches(model: TrainedModel, data: Path, keep: Sequence[str]) -> Iterator[pa.Table]:
     """Yield the columns that are needed, as this model reads them."""
-    import pyarrow as pa
-
-    kinds = {Role.NUMERIC: pa.float64(), Role.CATEGORICAL: pa.string(), Role.TEXT: pa.string()}
-    features = model.roles.features
-    types = {f.name: kinds[f.feature] for f in features if f.feature in kinds}
-    columns = list(dict.fromkeys([*(f.name for f in features), *keep]))
+    columns = list(dict.fromkeys([*(f.name for f in model.roles.features), *keep]))
     try:
-        yield from files.batches(data, types=types, rows=BATCH_ROWS, columns=columns)
+        first, others = _opened(data, _types(model), columns)
+        if first is not None:
+            yield first
+        yield from others
     except OSError as error:
         raise DataError(
             f"cannot read {data}: {error.strerror or error}",
             mend="check the path and its permissions",
         ) from error
+
+
+def _types(model: TrainedModel) -> dict[str, Any]:
+    """Return what CSV cells hold, where training tells.
+
+    A column that was made categorical by hand may have been numbers, whose spelling in the file
+    (007, 1.0) is not that of its levels: such cells are left to the reader, as in training.
+    """
+    import pyarrow as pa
+
+    kinds = {Role.NUMERIC: pa.float64(), Role.CATEGORICAL: pa.string(), Role.TEXT: pa.string()}
+    return {
+        f.name: kinds[f.feature]
+        for f in model.roles.features
+        if f.feature in kinds and not (f.feature == Role.CATEGORICAL and f.why == "as given")
+    }
+
+
+def _opened(
+    data: Path, types: dict[str, Any], columns: Sequence[str]
+) -> tuple[pa.Table | None, Iterator[pa.Table]]:
+    """Return the first batch, if any, and the others; true and false are read as numbers too."""
+    import pyarrow as pa
+
+    batches = files.batches(data, types=types, rows=BATCH_ROWS, columns=columns)
+    try:
+        return next(batches, None), batches
+    except DataError:
+        seen = next(files.batches(data, types={}, rows=1, columns=columns), None)
+        found = [] if seen is None else [c.name for c in seen.schema if pa.types.is_boolean(c.type)]
+        flags = {name: pa.bool_() for name in found if types.get(name) == pa.float64()}
+        if not flags:
+            raise
+    batches = files.batches(data, types=types | flags, rows=BATCH_ROWS, columns=columns)
+    return next(batches, None), batches
 
 
 def _outputs(
@@ -207,8 +261,10 @@ def _writer(suffix: str, file: BinaryIO) -> Iterator[_Writer]:
         return
     kind = _Parquet if suffix == ".parquet" else _Csv
     writer = kind(file)
-    yield writer
-    writer.close()
+    try:
+        yield writer
+    finally:
+        writer.close()
 
 
 class _Parquet:
@@ -228,11 +284,25 @@ class _Parquet:
                 compression="zstd",
                 use_dictionary=[name for name in columns if name != "probability"],
             )
-        self._writer.write_table(table, row_group_size=BATCH_ROWS)
+        self._writer.write_table(_cast(table, self._writer.schema), row_group_size=BATCH_ROWS)
 
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
+
+
+def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return a batch with the types of the first one."""
+    import pyarrow as pa
+
+    try:
+        return table.cast(schema)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        odd = [c.name for c in schema if table.schema.field(c.name).type != c.type]
+        raise DataError(
+            f"column {odd[0]!r} to keep changes its type from file to file",
+            mend="write .csv or .jsonl, or keep other columns",
+        ) from error
 
 
 class _Csv:
@@ -244,7 +314,7 @@ class _Csv:
         import pyarrow as pa
         from pyarrow import csv
 
-        safe = {name: _safe_cells(column) for name, column in columns.items()}
+        safe = {_safe_name(name): _safe_cells(column) for name, column in columns.items()}
         table = pa.table(safe)
         if self._writer is None:
             self._writer = csv.CSVWriter(self._file, table.schema)
@@ -253,6 +323,10 @@ class _Csv:
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
+
+
+def _safe_name(name: str) -> str:
+    return re.sub(FORMULA_STARTS, r"'\1", name)
 
 
 def _safe_cells(column: Any) -> Any:  # noqa: ANN401 - pyarrow arrays
@@ -279,5 +353,11 @@ class _JsonLines:
         import pyarrow as pa
 
         for row in pa.table(columns).to_pylist():
-            line = json.dumps(row, ensure_ascii=False, default=str)
+            finite = {name: _finite(value) for name, value in row.items()}
+            line = json.dumps(finite, ensure_ascii=False, allow_nan=False, default=str)
             self._file.write(line.encode() + b"\n")
+
+
+def _finite(value: object) -> object:
+    """Return a cell as JSON has it: NaN and infinities are null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -43,6 +43,7 @@ def registry(tmp_path, monkeypatch):
             files={"metrics.json": json.dumps(METRICS).encode()},
             claims={"run_id": "run_1", "tree_size": 12},
             promote=promote,
+            baseline="m_1" if model_id == "m_2" else None,
             details={"verdict": "PASS" if promote else "FAIL"},
         )
     return found
@@ -179,6 +180,7 @@ def test_what_came_from_a_bundle_cannot_write_to_the_terminal(registry, capsys):
         files={"model.json": b"{}"},
         claims={"run_id": "\x1b[2J"},
         promote=False,
+        baseline=None,
         details={"verdict": "\x1b[2J"},
     )
     nethical("show", "n_1")

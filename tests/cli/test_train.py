@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -306,8 +305,7 @@ def test_an_interrupted_run_says_so_and_publishes_nothing(command, tmp_path, num
     out = tmp_path / "out"
     words = ("train", "--model-type", "heuristic", "--num-samples", "2000000")
     with command.started(*words, cwd=tmp_path, stdout=out) as (pid, wait):
-        while not (out.exists() and "Training" in out.read_text()):
-            time.sleep(0.005)
+        command.until_printed("Training", out)
         os.kill(pid, number)
         done = wait()
     check_two_lines(done, 130)

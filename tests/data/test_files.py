@@ -28,7 +28,7 @@ FRAME = pd.DataFrame(
         "label": [0, 1] * (N // 2),
     }
 )
-FORMATS = ["t.csv", "t.tsv", "t.txt", "t.parquet", "t.pq", "t.jsonl", "t.ndjson", "t.json"]
+FORMATS = ["t.csv", "t.tsv", "t.parquet", "t.pq", "t.jsonl", "t.ndjson", "t.json"]
 PACKED = [
     "t.csv.gz",
     "t.csv.zip",
@@ -149,6 +149,19 @@ def test_a_type_given_for_a_column_holds_in_every_batch(tmp_path, monkeypatch):
     assert joined(path, types=types).equals(load(path))
     with pytest.raises(DataError, match="cannot be read as csv"):
         joined(path)
+
+
+def test_text_that_is_no_utf_8_is_refused_where_a_column_is_known_to_be_text(tmp_path):
+    path = write(tmp_path, "t.csv", "a\né\n".encode("latin-1"))
+    with pytest.raises(DataError, match="is not UTF-8 text"):
+        joined(path, types={"a": pa.string()})
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.json", "t.parquet"])
+def test_batches_of_some_columns_hold_those_that_are_there(tmp_path, name):
+    path = write(tmp_path, name)
+    chosen = pa.concat_tables(batches(path, types={}, columns=["x", "nope", "n"]))
+    assert chosen.equals(load(path).select(["x", "n"]))
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])

@@ -148,7 +148,9 @@ def test_rows_keep_their_part_while_the_table_grows():
 
 def test_below_two_thousand_rows_the_run_says_that_rows_may_move():
     small, large = (split(drawn(n), seed=0) for n in (1999, 2000))
-    assert small.notes == ("fewer than 2000 rows: more rows may later move a row to another part",)
+    assert small.notes == (
+        "fewer than 2000 rows, or 100 groups: more of them may later move a row to another part",
+    )
     assert large.notes == ()
 
 
@@ -201,6 +203,11 @@ def test_groups_keep_their_part_while_the_table_grows():
     table = drawn(6000, session=RNG.permutation(np.arange(6000) // 10))
     grown = split(table, seed=7).part
     assert (split(table.rows(np.arange(2500)), seed=7).part == grown[:2500]).all()
+
+
+def test_few_large_groups_are_ranked_so_that_no_part_is_empty():
+    result = split(drawn(6000, session=np.arange(6000) // 600), seed=0)
+    assert shares_of(result) == pytest.approx(SHARES, abs=0.1)
 
 
 def test_small_grouped_tables_have_near_exact_shares():

@@ -211,6 +211,12 @@ def test_logit_bounds_are_normal_on_the_logit_scale():
     assert 0 < interval.low < 0.9 < interval.high < 1
 
 
+def test_at_the_ends_of_the_scale_bounds_are_those_of_trials_that_all_agree():
+    perfect = logit_interval(1.0, 0.0, level=0.95, units=40)
+    assert (perfect.low, perfect.high) == (wilson(40, 40, level=0.95).low, 1.0)
+    assert logit_interval(0.0, 0.0, level=0.95, units=40).high == wilson(0, 40, level=0.95).high
+
+
 @pytest.mark.parametrize(
     ("estimate", "error"), [(0.0, 0.1), (1.0, 0.1), (0.5, math.nan), (math.nan, 0.1)]
 )

@@ -27,7 +27,14 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse keeps this typ
     parser.add_argument("--alert-budget", type=float, default=0.01, help="default: 0.01")
     parser.add_argument("--fail-on-refusal", action="store_true", help="exit 3 unless PASS")
     parser.add_argument("--models-dir", type=Path, default=Path("models"), help="default: models")
-    parser.add_argument("--key", action="append", type=Path, default=[], metavar="FILE")
+    parser.add_argument(
+        "--key",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="a public key to believe for this call (repeatable)",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     parser.set_defaults(run=run)
 

@@ -196,7 +196,7 @@ def criterion_line(criterion: dict[str, Any]) -> str:
         if criterion["bound"] is not None and criterion["bound"] != criterion["estimate"]:
             text += f" (bound {_number(criterion['bound'])}, n = {criterion['n']:,})"
     if criterion["rows_needed"]:
-        text += f"; about {criterion['rows_needed']:,} more rows needed"
+        text += f"; about {criterion['rows_needed']:,} more gate rows needed"
     return text + (f"; {criterion['note']}" if criterion["note"] else "")
 
 

@@ -40,7 +40,14 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse keeps this typ
     parser.add_argument("--review", action="store_true", help="not in this release")
     parser.add_argument("--engine", help="not in this release")
     parser.add_argument("--models-dir", type=Path, default=Path("models"), help="default: models")
-    parser.add_argument("--key", action="append", type=Path, default=[], metavar="FILE")
+    parser.add_argument(
+        "--key",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="a public key to believe for this call (repeatable)",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     parser.set_defaults(run=run)
 

@@ -42,6 +42,13 @@ ABSENT_PARTS = {
     "the distributed engine": ("engine", "engine_address", "workers", "memory"),
     "resumable training": ("resume",),
 }
+ABSENT_SWITCHES = (
+    "enable_audit",
+    "enable_drift_tracking",
+    "enable_phase89",
+    "optimize_config",
+    "resume",
+)
 ABSENT_TYPES = ("simple_transformer", "anomaly", "correlation")
 
 
@@ -81,21 +88,61 @@ def _training_flags(parser: argparse.ArgumentParser) -> None:
 
 def _data_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--data", help="a table, a folder, sklearn:NAME or synthetic:TASK")
-    group.add_argument("--kaggle-dataset", action="append", metavar="OWNER/NAME", dest="kaggle")
+    group.add_argument(
+        "--kaggle-dataset",
+        action="append",
+        metavar="OWNER/NAME",
+        dest="kaggle",
+        help="a Kaggle set, OWNER/NAME[/versions/N][:FILE] (repeatable)",
+    )
     group.add_argument("--no-synthetic-fallback", action="store_true", help="fail without data")
     group.add_argument("--label-column", metavar="COLUMN", help="what to predict")
-    group.add_argument("--positive-label", action="append", metavar="VALUE", dest="positive")
+    group.add_argument(
+        "--positive-label",
+        action="append",
+        metavar="VALUE",
+        dest="positive",
+        help="a label value that is positive (repeatable)",
+    )
     group.add_argument("--group-column", metavar="COLUMN", help="rows that are never split apart")
     group.add_argument("--time-column", metavar="COLUMN", help="when a row happened")
-    group.add_argument("--fairness-column", action="append", metavar="COLUMN", dest="fairness")
+    group.add_argument(
+        "--fairness-column",
+        action="append",
+        metavar="COLUMN",
+        dest="fairness",
+        help="kinds of rows to compare, kept out of the features (repeatable)",
+    )
     group.add_argument("--use-fairness-columns", action="store_true", help="models may read them")
-    group.add_argument("--column", action="append", metavar="NAME=ROLE", dest="column")
-    group.add_argument("--split", choices=("auto", "random", "grouped", "temporal"))
+    group.add_argument(
+        "--column",
+        action="append",
+        metavar="NAME=ROLE",
+        dest="column",
+        help="what a column is: numeric, categorical, text, sequence, id, ignore, ... (repeatable)",
+    )
+    group.add_argument(
+        "--split",
+        choices=("auto", "random", "grouped", "temporal"),
+        help="how rows are split (default: auto)",
+    )
     group.add_argument("--split-column", metavar="COLUMN", help="says train or test for each row")
     group.add_argument("--test-data", metavar="PATH", help="a table whose rows judge")
-    group.add_argument("--challenge-data", action="append", metavar="PATH", dest="challenge")
+    group.add_argument(
+        "--challenge-data",
+        action="append",
+        metavar="PATH",
+        dest="challenge",
+        help="a further table that must hold too (repeatable)",
+    )
     group.add_argument("--drop-leaks", action="store_true", help="leave suspect columns out")
-    group.add_argument("--accept-leak", action="append", metavar="COLUMN", dest="accept")
+    group.add_argument(
+        "--accept-leak",
+        action="append",
+        metavar="COLUMN",
+        dest="accept",
+        help="a suspect column that you stand for (repeatable)",
+    )
 
 
 def _gate_flags(group: argparse._ArgumentGroup) -> None:
@@ -110,26 +157,14 @@ def _gate_flags(group: argparse._ArgumentGroup) -> None:
 
 
 def _absent_flags(group: argparse._ArgumentGroup) -> None:
-    for flag in ("--enable-audit", "--enable-drift-tracking", "--enable-phase89"):
-        group.add_argument(flag, action="store_true")
-    group.add_argument("--optimize-config", action="store_true")
-    group.add_argument("--resume", action="store_true")
-    for flag in (
-        "--audit-path",
-        "--anchor",
-        "--drift-report-dir",
-        "--cohort-id",
-        "--cohort-column",
-        "--phase89-storage",
-        "--optimization-technique",
-        "--optimization-iterations",
-        "--waive-agreement",
-        "--engine",
-        "--engine-address",
-        "--workers",
-        "--memory",
-    ):
-        group.add_argument(flag)
+    """Take the flags of parts that are still to come, so that none is ever silently ignored."""
+    for part, flags in ABSENT_PARTS.items():
+        for flag in flags:
+            name, summary = _flag(flag), f"{part}; not in this release"
+            if flag in ABSENT_SWITCHES:
+                group.add_argument(name, action="store_true", help=summary)
+            else:
+                group.add_argument(name, metavar="...", help=summary)
 
 
 def _output_flags(group: argparse._ArgumentGroup) -> None:
@@ -284,6 +319,7 @@ DEFAULTS = {
     "promotion_max_ece": 0.08,
     "promotion_min_accuracy": 0.85,
     "alert_budget": 0.01,
+    "models_dir": "models",
 }
 
 
@@ -298,12 +334,16 @@ def _repeated(path: Path, given: dict[str, Any]) -> tuple[Plan, _Original]:
                 f"--from-run repeats a stored plan; {_flag(flag)} would change it",
                 mend=f"leave {_flag(flag)} out, or train anew without --from-run",
             )
-    changes: dict[str, Any] = {key: given[key] for key in ("models_dir", "name") if key in given}
+    changes: dict[str, Any] = {
+        key: given[key]
+        for key in ("models_dir", "name")
+        if key in given and given[key] != DEFAULTS.get(key)
+    }
     content = durable.read(path)
     try:
         record = json.loads(content)
         plan = Plan.from_document({**record["plan"], **changes})
-        return plan, _Original(path.parent, str(record["source"]["digest"]))
+        return plan, _Original(path.resolve().parent, str(record["source"]["digest"]))
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path} is no run.json of a model: {type(error).__name__}: {error}",

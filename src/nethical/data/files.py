@@ -31,7 +31,6 @@ __all__ = ["SUFFIXES", "batches", "data_files", "load"]
 FORMATS = {
     ".csv": "csv",
     ".tsv": "tsv",
-    ".txt": "csv",
     ".parquet": "parquet",
     ".pq": "parquet",
     ".jsonl": "jsonl",
@@ -132,7 +131,7 @@ def data_files(path: Path) -> list[_File]:
         DataError: There is none.
     """
     if not path.exists():
-        raise DataError(f"{path} does not exist", mend="check the path given with --data")
+        raise DataError(f"{path} does not exist", mend="check the path")
     if path.is_dir():
         inside = sorted(p for p in path.iterdir() if p.is_file() and _format(p.name)[0])
         files = [file for p in inside if not p.name.startswith(HIDDEN) for file in _open(p)]

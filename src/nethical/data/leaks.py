@@ -23,7 +23,7 @@ __all__ = ["Leaks", "Suspect", "probe"]
 
 SUSPECT_ROC = 0.995
 SAMPLE_ROWS = 100_000
-FEWEST_PER_CLASS = 5
+FEWEST_PER_CLASS = 20
 
 
 @dataclass(frozen=True)

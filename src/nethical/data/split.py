@@ -142,13 +142,19 @@ def _group_positions(table: LabelledTable, seed: int) -> NDArray[np.uint64]:
 def _hashed(
     positions: NDArray[np.uint64], shares: Mapping[str, float]
 ) -> tuple[NDArray[np.int8], list[str]]:
+    """Return parts by place on the hash circle; of few blocks, by their rank on it."""
     edges = np.cumsum(list(shares.values()))[:-1]
     codes = np.array([PARTS.index(name) for name in shares], dtype=np.int8)
-    if len(positions) >= RANKED_BELOW:
+    ordered = np.sort(positions)
+    blocks = 1 + np.count_nonzero(ordered[1:] != ordered[:-1])
+    if len(positions) >= RANKED_BELOW and blocks >= FEW_DISTINCT:
         return codes[np.searchsorted(edges, positions / 2.0**64, side="right")], []
     blocks, inverse, sizes = np.unique(positions, return_inverse=True, return_counts=True)
     middle = (np.cumsum(sizes) - sizes / 2) / len(positions)
-    note = f"fewer than {RANKED_BELOW} rows: more rows may later move a row to another part"
+    note = (
+        f"fewer than {RANKED_BELOW} rows, or {FEW_DISTINCT} groups: "
+        "more of them may later move a row to another part"
+    )
     return codes[np.searchsorted(edges, middle, side="right")][inverse], [note] * bool(len(blocks))
 
 

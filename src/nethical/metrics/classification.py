@@ -117,7 +117,8 @@ def f1_score(
     hits = 2.0 * ((y_true == 1) & y_pred)
     misses = ((y_true == 1) != y_pred).astype(np.float64)
     sums = cluster_sums((hits - f1 * (hits + misses)) / total, groups)
-    return logit_interval(f1, float(np.sqrt(np.sum(sums**2))), level=level)
+    units = min(len(sums), counts.tp + counts.fp + counts.fn)
+    return logit_interval(f1, float(np.sqrt(np.sum(sums**2))), level=level, units=units)
 
 
 def roc_auc(
@@ -142,7 +143,13 @@ def roc_auc(
     else:
         sums = cluster_sums(influence, groups)
         error = np.sqrt(len(sums) / max(len(sums) - 1, 1) * np.sum(sums**2))
-    return logit_interval(area, float(error), level=level)
+    units = min(n_pos, n_neg) if groups is None else _fewest_groups(positive, groups)
+    return logit_interval(area, float(error), level=level, units=units)
+
+
+def _fewest_groups(positive: NDArray[np.bool_], groups: NDArray[np.int64]) -> int:
+    """Return the number of groups that hold a class, of the class that fewer groups hold."""
+    return min(len(np.unique(groups[positive])), len(np.unique(groups[~positive])))
 
 
 def _placement(positive: NDArray[np.bool_], y_proba: Floats) -> Floats:
@@ -183,7 +190,8 @@ def average_precision(
     steps = np.diff(np.append(0, hits)) / n_pos
     estimate = float(np.sum(steps * hits / (ends + 1)))
     units = n_pos if groups is None else len(np.unique(groups[positive]))
-    return logit_interval(estimate, math.sqrt(estimate * (1 - estimate) / units), level=level)
+    error = math.sqrt(estimate * (1 - estimate) / units)
+    return logit_interval(estimate, error, level=level, units=units)
 
 
 def recall_at_budget(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nethical.metrics import calibration, classification
-from nethical.metrics.intervals import Interval, mean_interval
+from nethical.metrics.intervals import UNDEFINED, Interval, mean_interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Labels = NDArray[Any]
     Groups = NDArray[np.int64] | None
 
-__all__ = ["Evaluation", "base_rate_gain", "evaluate"]
+__all__ = ["Evaluation", "base_rate_gain", "brier_skill", "evaluate"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,32 @@ def base_rate_gain(y_true: Labels, y_proba: Floats) -> Floats:
     return np.asarray((base - y_true) ** 2 - (y_proba - y_true) ** 2, dtype=np.float64)
 
 
+def brier_skill(
+    y_true: Labels, y_proba: Floats, groups: Groups = None, *, level: float
+) -> Interval:
+    """Return the share of the base rate's Brier loss that the model removes, and its bounds.
+
+    Args:
+        y_true: Labels, shape (n,), 0 or 1.
+        y_proba: Probability of class 1, shape (n,).
+        groups: Codes of rows that belong together, or None.
+        level: One-sided confidence of each bound, in (.5, 1).
+
+    Returns:
+        At most 1; 0 is no better than the base rate; NaN where all labels agree.
+
+    Reference:
+        Murphy 1973.
+    """
+    base = _base_rate(y_true)
+    loss = base * (1 - base)
+    if not loss > 0:
+        return UNDEFINED
+    gain = mean_interval(base_rate_gain(y_true, y_proba), groups, level=level)
+    high = min(gain.high / loss, 1.0)  # no model removes more than the whole loss
+    return Interval(gain.estimate / loss, gain.low / loss, high)
+
+
 def _base_rate(y_true: Labels) -> float:
     return float(np.mean(y_true)) if len(y_true) else math.nan
 
@@ -76,8 +102,6 @@ def evaluate(
     y_pred = y_proba >= threshold
     metric = classification
     loss = metric.log_loss(y_true, y_proba)
-    gain = mean_interval(base_rate_gain(y_true, y_proba), groups, level=0.975)
-    base = _base_rate(y_true)
     slope, intercept = calibration.calibration_line(y_true, y_proba, groups)
     plain = calibration.ece(y_true, y_proba)
     debiased = calibration.ece_debiased(y_true, y_proba, groups)
@@ -93,17 +117,10 @@ def evaluate(
         "roc_auc": metric.roc_auc(y_true, y_proba, groups),
         "average_precision": metric.average_precision(y_true, y_proba, groups),
         "brier": mean_interval(squared, groups, level=0.975),
-        "brier_skill": _scaled(gain, base * (1 - base)),
+        "brier_skill": brier_skill(y_true, y_proba, groups, level=0.975),
         "log_loss": mean_interval(loss, groups, level=0.975),
         "calibration_slope": slope,
         "calibration_intercept": intercept,
         "recall_at_budget": metric.recall_at_budget(y_true, y_proba, groups, budget=budget),
     }
     return Evaluation(intervals, len(y_true))
-
-
-def _scaled(interval: Interval, unit: float) -> Interval:
-    if not unit > 0:
-        return Interval(math.nan, math.nan, math.nan)
-    high = min(interval.high / unit, 1.0)  # no model removes more than the whole loss
-    return Interval(interval.estimate / unit, interval.low / unit, high)

@@ -177,14 +177,18 @@ def mean_interval(values: Floats, groups: Groups = None, *, level: float) -> Int
     return Interval(mean, mean - margin, mean + margin)
 
 
-def logit_interval(estimate: float, error: float, *, level: float) -> Interval:
+def logit_interval(estimate: float, error: float, *, level: float, units: float = 0.0) -> Interval:
     """Return bounds of a quantity in (0, 1) that is normal on the logit scale.
 
     Args:
         estimate: In [0, 1].
         error: Standard error of the estimate itself.
         level: One-sided confidence, in (.5, 1).
+        units: Independent observations behind the estimate. At 0 and 1, where no spread can
+            be measured, the bounds are Wilson's for that many trials that all agree.
     """
+    if estimate in {0.0, 1.0} and units > 0:
+        return wilson(estimate * units, units, level=level)
     if not 0 < estimate < 1 or not math.isfinite(error):
         return Interval(estimate, math.nan, math.nan)
     centre = math.log(estimate / (1 - estimate))

@@ -80,13 +80,17 @@ class Boosted:
         self._levels: dict[str, Levels] = {}
         self._ngrams: dict[str, list[Ngrams]] = {}
         self._booster: Any = None
-        self._centre = 0.0
         self.fitting = Fitting(None)
 
     def fit(self, table: LabelledTable, *, rng: np.random.Generator, progress: Progress) -> Self:
         """Learn from labelled rows and return self."""
         lightgbm = _lightgbm()
         self._fit_encoders(table)
+        if all(self._width(name) == 0 for name, _ in self._columns):
+            raise TrainingError(
+                "no n-gram tells the classes apart, so there is nothing for trees to split on",
+                mend="add columns, or more rows",
+            )
         held = _stopping_rows(table, rng)
         matrix = self._matrix(table)
         rounds = self._settings.epochs * ROUNDS_PER_EPOCH
@@ -123,6 +127,7 @@ class Boosted:
         return self
 
     def _fit_encoders(self, table: LabelledTable) -> None:
+        self._columns, self._levels, self._ngrams = [], {}, {}
         for feature in table.features:
             name, kind = feature.name, feature.feature
             if kind is None:
@@ -204,7 +209,10 @@ class Boosted:
 
     def explain(self, table: Table, top: int) -> list[list[Reason]]:
         """Return for each row the columns that move its log-odds most (tree SHAP)."""
-        shares = self._booster.predict(self._matrix(table), pred_contrib=True)
+        if len(table) == 0:
+            return []
+        threads = self._settings.threads
+        shares = self._booster.predict(self._matrix(table), pred_contrib=True, num_threads=threads)
         by_column: dict[str, Floats] = {}
         at = 0
         for name, _ in self._columns:

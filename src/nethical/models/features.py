@@ -13,6 +13,7 @@ import numpy as np
 
 from nethical.data.roles import Role
 from nethical.models.ngrams import grams
+from nethical.models.scorecard import value_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -120,11 +121,7 @@ def level_text(value: object) -> str | None:
     """Return a single value as ``Table.texts`` reads it in a column."""
     if value is None or value != value:  # noqa: PLR0124 - NaN is missing
         return None
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
+    return value_text(value)
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,6 @@ MOST_BINS = 10
 FEWEST_BIN_ROWS = 20
 MOST_LEVELS = 30
 MOST_TOKENS = 100
-MOST_COLUMNS = 100
 STEPS_PER_EPOCH = 10
 PENALTY = 1.0
 BLOCK_ROWS = 1 << 15
@@ -85,9 +84,10 @@ class _Draft:
 
 def _signs_of(codes: NDArray[np.int64], n_codes: int, table: LabelledTable) -> Floats:
     """Return the sign of each code's association with the label, shape (n_codes,)."""
-    n = np.bincount(codes, minlength=n_codes)
-    hits = np.bincount(codes, weights=table.y, minlength=n_codes)
-    base = float(table.y.mean())
+    mass = np.ones(len(table)) if table.weights is None else table.weights
+    n = np.bincount(codes, weights=mass, minlength=n_codes)
+    hits = np.bincount(codes, weights=mass * table.y, minlength=n_codes)
+    base = float(np.average(table.y, weights=mass))
     return np.asarray(np.where(hits >= base * n, 1.0, -1.0), dtype=np.float64)
 
 
@@ -99,7 +99,7 @@ def _number_draft(table: LabelledTable, name: str) -> _Draft | None:
         return None
     bins = int(min(MOST_BINS, max(len(present) // FEWEST_BIN_ROWS, 2)))
     edges = np.unique(np.quantile(present, np.arange(1, bins) / bins))
-    distinct = np.unique(present[:10_000])
+    distinct, place, counts = np.unique(present, return_inverse=True, return_counts=True)
     if len(distinct) <= MOST_BINS:
         edges = distinct[1:]
     edges = edges[edges > present.min()]
@@ -107,9 +107,11 @@ def _number_draft(table: LabelledTable, name: str) -> _Draft | None:
         return None
     codes = np.searchsorted(edges, values, side="right")
     codes[gaps] = len(edges) + 1
-    y = table.y[~gaps].astype(np.float64)
-    order = np.argsort(np.argsort(present, kind="stable"), kind="stable")
-    direction = 1.0 if float(np.dot(order - order.mean(), y)) >= 0 else -1.0
+    # Equal values share one rank: ranks by position would lean with a file sorted by label.
+    rank = (np.cumsum(counts) - (counts + 1) / 2)[place]
+    mass = np.ones(len(present)) if table.weights is None else table.weights[~gaps]
+    above = mass * (rank - np.average(rank, weights=mass if mass.any() else None))
+    direction = 1.0 if float(np.dot(above, table.y[~gaps])) >= 0 else -1.0
     steps = np.tril(np.ones((len(edges) + 1, len(edges))), k=-1)
     design = np.zeros((len(edges) + 2, len(edges) + 1))
     design[:-1, :-1] = steps
@@ -138,9 +140,11 @@ def _token_draft(table: LabelledTable, name: str, kind: str) -> tuple[_Draft, Ng
     place[chosen] = np.arange(len(chosen))
     columns = place[entries.columns]
     rows, columns = entries.rows[columns >= 0], columns[columns >= 0]
-    present = np.bincount(columns, minlength=len(chosen))
-    hits = np.bincount(columns, weights=table.y[rows], minlength=len(chosen))
-    signs = np.where(hits >= float(table.y.mean()) * present, 1.0, -1.0)
+    mass = np.ones(len(table)) if table.weights is None else table.weights
+    present = np.bincount(columns, weights=mass[rows], minlength=len(chosen))
+    hits = np.bincount(columns, weights=(mass * table.y)[rows], minlength=len(chosen))
+    base = float(np.average(table.y, weights=mass))
+    signs = np.where(hits >= base * present, 1.0, -1.0)
     texts = ngrams.read_back(column, chosen)
     document = {
         "kind": "tokens",
@@ -250,6 +254,7 @@ class Heuristic:
         """Learn from labelled rows and return self."""
         del rng  # nothing is drawn
         drafts: list[_Draft] = []
+        self._ngrams = {}
         for feature in table.features:
             if feature.feature == Role.NUMERIC and (draft := _number_draft(table, feature.name)):
                 drafts.append(draft)
@@ -264,6 +269,11 @@ class Heuristic:
             raise TrainingError(
                 "no column tells the classes apart, so there is nothing to put on a scorecard",
                 mend="add columns, or try --model-type boosted",
+            )
+        share = float(np.average(table.y, weights=table.weights))
+        if not 0 < share < 1:
+            raise TrainingError(
+                "the rows to learn from are all of one class", mend="add rows of the other class"
             )
         steps = self._settings.epochs * STEPS_PER_EPOCH
         weights, intercept, taken = _Constrained(drafts, table).solve(
@@ -304,7 +314,7 @@ class Heuristic:
             points = np.array([*term["points"].values(), term["other"], term["missing"]], float)
             return np.asarray(points[levels.encode(table.texts(name))], dtype=np.float64)
         entries = self._ngrams[place].transform(gram_column(table, name, term["grams"]))
-        points = np.array(list(term["points"].values()), dtype=np.float64)
+        points = np.array([point for _, point in term["points"]], dtype=np.float64)
         hits = np.bincount(entries.rows, weights=points[entries.columns], minlength=len(table))
         return np.asarray(hits, dtype=np.float64)
 
@@ -354,7 +364,7 @@ def _term(draft: _Draft, weights: Floats) -> dict[str, Any]:
         by_level = dict(zip(levels, points, strict=False))
         return {**document, "points": by_level, "other": points[-2], "missing": points[-1]}
     tokens = document.pop("tokens")
-    return {**document, "points": dict(zip(tokens, points, strict=True))}
+    return {**document, "points": [list(pair) for pair in zip(tokens, points, strict=True)]}
 
 
 def _rounded(log_odds: Floats) -> list[int]:

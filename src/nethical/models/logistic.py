@@ -283,27 +283,39 @@ class _Problem:
         """Return the minimiser, in at most this many passes over the rows."""
         from scipy.optimize import minimize
 
-        used = 0
+        used, lowest, best = 0, np.inf, np.zeros(self.width)
 
         def objective(beta: Floats) -> tuple[float, Floats]:
-            nonlocal used
+            nonlocal used, lowest, best
+            if used == passes:
+                raise _SpentError
             used += 1
             on_pass(used)
-            return self.loss(beta)
+            value, gradient = self.loss(beta)
+            if value < lowest:
+                lowest, best = value, beta.copy()
+            return value, gradient
 
-        found = minimize(
-            objective,
-            np.zeros(self.width),
-            jac=True,
-            method="L-BFGS-B",
-            options={"maxfun": passes, "maxiter": passes, "gtol": TOLERANCE, "ftol": 1e-10},
-        )
+        try:
+            found = minimize(
+                objective,
+                np.zeros(self.width),
+                jac=True,
+                method="L-BFGS-B",
+                options={"maxfun": passes, "maxiter": passes, "gtol": TOLERANCE, "ftol": 1e-10},
+            )
+        except _SpentError:
+            return _Solution(best, used, converged=False)
         return _Solution(np.asarray(found.x), used, converged=bool(found.success))
 
     def split_edges(self, beta: Floats) -> list[Floats]:
         """Return the weights of each term."""
         edges = self._term_edges
         return [beta[low:high] for low, high in pairwise(edges)]
+
+
+class _SpentError(Exception):
+    """All passes are used, maybe in the middle of a line search."""
 
 
 @dataclass(frozen=True)
@@ -331,7 +343,7 @@ class Logistic:
         passes = self._settings.epochs * PASSES_PER_EPOCH
 
         def on_pass(used: int) -> None:
-            progress("fit logistic", min(used, passes), passes)
+            progress("fit logistic", used, passes)
 
         terms = _fit_terms(table)
         problem = _Problem(terms, table)
@@ -340,9 +352,9 @@ class Logistic:
         self._terms = [term.with_weights(w) for term, w in zip(terms, weights, strict=True)]
         self._intercept = float(solution.beta[-1])
         self._centres = [float(np.mean(term.shares(table))) for term in self._terms]
-        stopped = () if solution.converged else (f"not converged in {passes} passes",)
+        stopped = () if solution.converged else (f"not converged in {solution.passes} passes",)
         self.fitting = Fitting(
-            epochs_run=min(solution.passes, passes) / PASSES_PER_EPOCH,
+            epochs_run=solution.passes / PASSES_PER_EPOCH,
             notes=("--batch-size has no effect: each pass reads all rows", *stopped),
             details={"weights": problem.width},
         )

@@ -7,18 +7,23 @@ any Python program. A card is ``{"terms": [...]}``; each term names its ``column
   the points of the number of edges that are at most the value; ``missing`` otherwise;
 * ``"kind": "levels"``: ``points`` by value as text, ``other`` and ``missing``.
 
-Terms on ``"kind": "tokens"`` need the tokeniser and are not scored here.
+Terms of ``"kind": "tokens"`` give pairs of an n-gram and its points; they need the tokeniser
+and are not scored here.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["point_counter"]
+__all__ = ["point_counter", "value_text"]
+
+LEAST_DECIMAL = 6
+MOST_DECIMAL = 10
 
 
 def point_counter(card: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], int]:
@@ -57,15 +62,30 @@ def point_counter(card: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], int]
             if value is None or value != value:  # noqa: PLR0124 - NaN is missing
                 total += missing
             else:
-                total += by_level.get(_text(value), other)
+                total += by_level.get(value_text(value), other)
         return total
 
     return count
 
 
-def _text(value: object) -> str:
+def value_text(value: object) -> str:
+    """Return a value as the card's levels spell it: shortest digits, as in columnar files.
+
+    Example:
+        >>> value_text(True), value_text(2.0), value_text(0.00001), value_text(2e-7)
+        ('true', '2', '0.00001', '2e-7')
+    """
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, float) and value.is_integer():
+    if not isinstance(value, float):
+        return str(value)
+    if value.is_integer():
         return str(int(value))
-    return str(value)
+    if value - value != 0:
+        return repr(value)
+    exact = Decimal(repr(float(value)))
+    if -LEAST_DECIMAL <= exact.adjusted() < MOST_DECIMAL:
+        return f"{exact:f}"
+    digits, exponent = "".join(map(str, exact.as_tuple().digits)), exact.adjusted()
+    fraction = f".{digits[1:]}" if digits[1:] else ""
+    return f"{'-' if value < 0 else ''}{digits[0]}{fraction}e{exponent:+d}"
