@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,9 +45,8 @@ def main() -> None:
                 {"what": f"{kind}: predict_row", "micros": micros(model.predict_row, line)}
             )
             if kind == "boosted":
-                booster = model.model._booster  # noqa: SLF001 - the bare library
-                one = X[:1].copy()
-                bare = micros(lambda row: booster.predict(row, raw_score=True, num_threads=1), one)
+                predict = partial(model.model._booster.predict, raw_score=True, num_threads=1)  # noqa: SLF001
+                bare = micros(predict, X[:1].copy())
                 found.append({"what": "LightGBM: Booster.predict, bare", "micros": bare})
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline

@@ -153,21 +153,21 @@ def shown(section: str, rows: list[dict]) -> None:
     """Print a section's rows as a table."""
     print(f"\n{section}")
     for found in rows:
-        if "ours" in found:
-            print(
-                f"  {found['what']:<28} CPU {found['ours']['cpu_s']:8.2f} s / {found['bare']['cpu_s']:8.2f} s"
-                f" = {found['cpu_ratio']:.2f}x   memory {found['ours']['peak_mb']:7.0f} /"
-                f" {found['bare']['peak_mb']:7.0f} MB = {found['memory_ratio']:.2f}x"
-            )
-        elif "micros" in found:
-            print(f"  {found['what']:<40} {found['micros']:8.1f} us")
-        else:
-            rate = (
-                f"   {found['rows_per_cpu_s']:,.0f} rows/CPU-s" if "rows_per_cpu_s" in found else ""
-            )
-            print(
-                f"  {found['what']:<40} CPU {found['cpu_s']:7.3f} s   peak {found['peak_mb']:6.0f} MB{rate}"
-            )
+        print(f"  {found['what']:<40} {line(found)}")
+
+
+def line(found: dict) -> str:
+    """Return the figures of one row as text."""
+    if "micros" in found:
+        return f"{found['micros']:8.1f} us"
+    if "ours" not in found:
+        rate = f"   {found['rows_per_cpu_s']:,.0f} rows/CPU-s" if "rows_per_cpu_s" in found else ""
+        return f"CPU {found['cpu_s']:7.3f} s   peak {found['peak_mb']:6.0f} MB{rate}"
+    ours, theirs = found["ours"], found["bare"]
+    return (
+        f"CPU {ours['cpu_s']:8.2f} / {theirs['cpu_s']:8.2f} s = {found['cpu_ratio']:.2f}x   "
+        f"memory {ours['peak_mb']:6.0f} / {theirs['peak_mb']:6.0f} MB = {found['memory_ratio']:.2f}x"
+    )
 
 
 def main() -> None:

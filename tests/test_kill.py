@@ -12,7 +12,7 @@ from nethical.keys import Keys
 from nethical.registry import Registry
 
 WORDS = ("train", "--model-type", "heuristic", "--num-samples", "1000", "--quiet")
-LONGEST = 0.6
+LONGEST = 0.4
 PUBLISHING = 0.06
 ROUND = 5
 
