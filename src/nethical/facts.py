@@ -50,7 +50,7 @@ class RunStarted(Fact):
     name: str
     epochs: int
     batch_size: int
-    num_samples: int
+    num_samples: int | None
     seed: int
     plan: dict[str, Any]
     environment: dict[str, Any]

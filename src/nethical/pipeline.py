@@ -7,10 +7,10 @@ is nobody's business here.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -83,6 +83,7 @@ def train(
         Path(plan.models_dir), Keys(default_home()), lambda: datetime.now(UTC)
     )
     check_writable(registry.models_dir)
+    plan = replace(plan, threads=plan.threads or free_cores())
     start(plan, run)
     prepared = prepare(plan, run, data_digest=data_digest)
     with run.stage("fit"), one_blas_thread():
@@ -103,8 +104,6 @@ def train(
 
 def start(plan: Plan, run: Run) -> None:
     """Record what the run is asked to do."""
-    document: dict[str, Any] = plan.to_document()
-    threads = plan.threads or free_cores()
     run.record(
         RunStarted(
             run.run_id,
@@ -112,17 +111,17 @@ def start(plan: Plan, run: Run) -> None:
             plan.slot,
             plan.epochs,
             plan.batch_size,
-            plan.num_samples or 0,
+            plan.num_samples,
             plan.seed,
-            document,
-            environment(threads),
+            plan.to_document(),
+            environment(plan),
         )
     )
 
 
 def fit(plan: Plan, table: LabelledTable, run: Run) -> tuple[Model, ModelFitted]:
     """Return the model that learnt from the train part."""
-    settings = Settings(plan.epochs, plan.batch_size, plan.threads or free_cores())
+    settings = Settings(plan.epochs, plan.batch_size, plan.threads or 1)
     began = time.perf_counter()
     model = catalog.build(plan.model_type, settings).fit(
         table, rng=np.random.default_rng(plan.seed), progress=run.progress

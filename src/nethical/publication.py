@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import secrets
+from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,6 @@ from nethical.errors import StorageError
 from nethical.facts import ModelSaved
 from nethical.judgement import metrics_document
 from nethical.record import rows_file, scores_file
-from nethical.threads import free_cores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,15 +35,15 @@ REGISTRY_FOLDERS = ("versions", "current", "candidates")
 LIBRARIES = ("numpy", "scipy", "pyarrow", "lightgbm", "scikit-learn", "cryptography")
 
 
-def environment(threads: int) -> dict[str, Any]:
+def environment(plan: Plan) -> dict[str, Any]:
     """Return what the result may depend on beside the data and the plan."""
     return {
         "nethical": __version__,
         "python": platform.python_version(),
         "platform": f"{platform.system()}-{platform.machine()}".lower(),
         "libc": "-".join(platform.libc_ver()),
-        "threads": threads,
-        "libraries": {name: version(name) for name in LIBRARIES},
+        "threads": plan.threads,
+        "libraries": _versions(),
     }
 
 
@@ -69,6 +69,11 @@ def check_writable(models_dir: Path) -> None:
                 f"cannot publish to {models_dir}: {place}: {why}",
                 mend="mend its permissions, or name another folder with --models-dir",
             )
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in LIBRARIES}
 
 
 def publish(  # noqa: PLR0913 - all that a bundle says
@@ -174,7 +179,7 @@ def _record(
             "details": learnt.details,
         },
         "calibration": {"method": calibrated.method, "rows": calibrated.rows},
-        "environment": environment(plan.threads or free_cores()),
+        "environment": environment(plan),
         "warnings": list(run.warnings),
         "comparison": judged.comparison_document(),
         "promoted": judged.promote,
