@@ -35,9 +35,7 @@ def judged(tmp_path_factory):
             model, _ = fit(plan, prepared.parts["train"], listener)
             trained, _ = calibrate(plan, prepared, model, listener)
             measured = measure(trained, prepared, plan, listener)
-            return judge(
-                trained, prepared, measured, plan=plan, run=listener, registry=registry
-            )
+            return judge(trained, prepared, measured, plan=plan, run=listener, registry=registry)
 
     yield run
     assert not (folder / "models").exists()

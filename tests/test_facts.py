@@ -11,6 +11,7 @@ KINDS = [getattr(facts, name) for name in facts.__all__ if name != "Fact"]
 EXAMPLES = {
     "str": "text",
     "int": 3,
+    "int | None": None,
     "float": 0.5,
     "bool": True,
     "float | None": None,

@@ -24,19 +24,23 @@ from nethical.registry import Registry
 
 TYPES = ("heuristic", "logistic", "boosted")
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-# What each set must reach, by ROC area of the gate part; far below what was measured.
-SMALL = {"tabular_6_cardio": 0.95}
+# What each set must reach, by ROC area of the gate part; well below what was measured. Columns
+# that say the label in other words are no features.
+SMALL = {"tabular_6_cardio": (0.95, {})}
 LARGE = {
-    "tabular_2_annthyroid": 0.8,
-    "tabular_23_mammography": 0.85,
-    "tabular_27_PageBlocks": 0.93,
-    "tabular_32_shuttle": 0.97,
-    "tabular_35_SpamBase": 0.94,
-    "tabular_5_campaign": 0.9,
-    "sequence_hdfs_deeplog": 0.95,
-    "text_davidson_hate": 0.9,
-    "text_openai_moderation": 0.75,
-    "agent_xinject_traces": 0.85,
+    "tabular_2_annthyroid": (0.8, {}),
+    "tabular_23_mammography": (0.85, {}),
+    "tabular_27_PageBlocks": (0.88, {}),
+    "tabular_32_shuttle": (0.97, {}),
+    "tabular_35_SpamBase": (0.94, {}),
+    "tabular_5_campaign": (0.9, {}),
+    "sequence_hdfs_deeplog": (0.95, {"split": "ignore"}),
+    "text_davidson_hate": (0.9, {"class3": "ignore"}),
+    "text_openai_moderation": (
+        0.75,
+        dict.fromkeys(["S", "H", "V", "HR", "SH", "S3", "H2", "V2"], "ignore"),
+    ),
+    "agent_xinject_traces": (0.85, {}),
 }
 
 
@@ -47,9 +51,10 @@ def shared_path(name):
     return path
 
 
-def check(model_type, data, least, folder):
-    """Train, and check metrics, signature and reloading; return the metrics."""
-    outcome = train(Plan(model_type, data=str(data), models_dir=str(folder), threads=1))
+def check(model_type, data, folder, least, columns):
+    """Train, and check metrics, signature and reloading; return what metrics.json says."""
+    plan = Plan(model_type, data=str(data), columns=columns, models_dir=str(folder), threads=1)
+    outcome = train(plan)
     path = outcome.published.path
     document = json.loads((path / "metrics.json").read_text())
     metrics = document["metrics"]
@@ -74,7 +79,8 @@ def check_reloaded(outcome, path, data):
         frame = sources.find(data, model_type="", num_samples=None, seed=0).frame
     else:
         frame = files.load(Path(data))
-    raw = frame.slice(0, 2000).drop_columns([outcome.model.roles.named("label")[0]])
+    some = np.unique(np.linspace(0, len(frame) - 1, 2000).astype(int))
+    raw = frame.take(some).drop_columns([outcome.model.roles.named("label")[0]])
     found = load(path).predict_proba(raw)
     assert found.shape == (len(raw), 2)
     assert np.isfinite(found).all()
@@ -92,27 +98,26 @@ def pytest_generate_tests(metafunc):
 
 
 def test_breast_cancer_is_learnt_signed_and_reloaded(tmp_path, model_type):
-    document = check(model_type, "sklearn:breast_cancer", 0.95, tmp_path / "models")
+    document = check(model_type, "sklearn:breast_cancer", tmp_path / "models", 0.95, {})
     assert document["accuracy"] > 0.88
 
 
 def test_a_shared_real_set_is_learnt_signed_and_reloaded(tmp_path, model_type, shared_set):
-    least = (SMALL | LARGE)[shared_set]
-    check(model_type, shared_path(shared_set), least, tmp_path / "models")
+    check(model_type, shared_path(shared_set), tmp_path / "models", *(SMALL | LARGE)[shared_set])
 
 
 def main(arguments):
     """Train on every set with every type; return the number of failures."""
-    sets = {"sklearn:breast_cancer": 0.95} | SMALL | (LARGE if "--slow" in arguments else {})
+    sets = {"sklearn:breast_cancer": (0.95, {})} | SMALL | (LARGE if "--slow" in arguments else {})
     failures = 0
     with tempfile.TemporaryDirectory() as folder:
         os.environ["NETHICAL_HOME"] = str(Path(folder) / "home")
-        for name, least in sets.items():
+        for name, demands in sets.items():
             for model_type in TYPES:
                 place = Path(folder) / "models" / name.replace(":", "-") / model_type
                 try:
                     data = name if name.startswith("sklearn:") else shared_path(name)
-                    found = check(model_type, data, least, place)
+                    found = check(model_type, data, place, *demands)
                 except SkipTest as reason:
                     print(f"skipped  {model_type:<10} {name}: {reason}")
                 except Exception:  # noqa: BLE001 - each failure is shown, and counted

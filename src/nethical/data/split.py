@@ -146,8 +146,8 @@ def _hashed(
     edges = np.cumsum(list(shares.values()))[:-1]
     codes = np.array([PARTS.index(name) for name in shares], dtype=np.int8)
     ordered = np.sort(positions)
-    blocks = 1 + np.count_nonzero(ordered[1:] != ordered[:-1])
-    if len(positions) >= RANKED_BELOW and blocks >= FEW_DISTINCT:
+    distinct = 1 + int(np.count_nonzero(ordered[1:] != ordered[:-1]))
+    if len(positions) >= RANKED_BELOW and distinct >= FEW_DISTINCT:
         return codes[np.searchsorted(edges, positions / 2.0**64, side="right")], []
     blocks, inverse, sizes = np.unique(positions, return_inverse=True, return_counts=True)
     middle = (np.cumsum(sizes) - sizes / 2) / len(positions)
