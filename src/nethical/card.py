@@ -6,31 +6,22 @@ do not. Whatever came from data is escaped, and what is not known is called unkn
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from nethical import charts
+from nethical import markdown as md
 
 __all__ = ["figures", "render"]
 
 Document = Mapping[str, Any]
 
-UNKNOWN = "unknown"
 FEW_ROWS = 200
 FEW_POSITIVES = 30
 MOST_COLUMNS = 60
-LONGEST_NAME = 80
-LONGEST_TEXT = 600
 GENERATED = ("synthetic", "legacy")
-PLAIN = re.compile(r"[\w.:/@+=,~%-]+(?: [\w.:/@+=,~%-]+)*")
 MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-MARKS = re.compile(r"([\\`*_{}\[\]()#|~$!])")
-ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
-UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 VERDICTS = {
     "PASS": "It met all {n} criteria below.",
     "FAIL": "It was shown to miss {names}.",
@@ -83,9 +74,9 @@ def figures(metrics: Document) -> dict[str, str]:
         "reliability.svg": charts.reliability(**bins | {**_part(metrics, "reliability")}),
         "scores.svg": charts.histogram(
             **counts | {**_part(metrics, "histogram")},
-            threshold=_finite(cut.get("block")),
-            gray_low=_finite(cut.get("gray_low")),
-            gray_high=_finite(cut.get("gray_high")),
+            threshold=md.finite(cut.get("block")),
+            gray_low=md.finite(cut.get("gray_low")),
+            gray_high=md.finite(cut.get("gray_high")),
         ),
     }
 
@@ -113,12 +104,12 @@ def render(model: Document, metrics: Document, run: Document) -> str:
 
 def _opening(model: Document, metrics: Document, run: Document) -> list[str]:
     """Return the title, the verdict, and what the model is."""
-    positive = _codes(_part(model, "roles", "labelling").get("positive"))
+    positive = md.codes(_part(model, "roles", "labelling").get("positive"))
     columns = _columns(model)
-    read = sum(bool(column.get("feature")) for column in columns) if columns else UNKNOWN
+    read = sum(bool(column.get("feature")) for column in columns) if columns else md.UNKNOWN
     what = (
-        f"A model of the type {_code(model.get('model_type'))}, named {_code(model.get('name'))}, "
-        f"trained {_moment(run.get('started_at'))}. For a row of data (columns that it reads: "
+        f"A model of the type {md.code(model.get('model_type'))}, "
+        f"named {md.code(model.get('name'))}, trained {md.moment(run.get('started_at'))}. For a row of data (columns that it reads: "
         f"{read}) it returns the probability that the label is {positive}, and a decision: "
         "allow, review or block."
     )
@@ -127,7 +118,7 @@ def _opening(model: Document, metrics: Document, run: Document) -> list[str]:
         "Nothing here says how it does on real ones."
     )
     return [
-        f"# Model card: {_code(run.get('model_id'))}",
+        f"# Model card: {md.code(run.get('model_id'))}",
         f"> {_verdict(metrics)}",
         synthetic if _is_generated(run) else "",
         f"{what} {_standing(run)}",
@@ -139,12 +130,12 @@ def _verdict(metrics: Document) -> str:
     if said not in VERDICTS:
         return "**Verdict: unknown.** No gate has judged this model."
     criteria = _documents(metrics.get("criteria"))
-    named = [_say(c.get("name")) for c in criteria if c.get("verdict") == said]
+    named = [md.say(c.get("name")) for c in criteria if c.get("verdict") == said]
     names = f"{len(named)} of {len(criteria)} criteria: {'; '.join(named)}"
     sentence = VERDICTS[said].format(n=len(criteria), names=names)
     return (
         f"**Verdict: {said}.** {sentence} Judged by 95 % confidence bounds, on "
-        f"{_count(metrics.get('rows'))} rows that were kept from training."
+        f"{md.count(metrics.get('rows'))} rows that were kept from training."
     )
 
 
@@ -153,7 +144,7 @@ def _standing(run: Document) -> str:
     promoted = run.get("promoted")
     if promoted is None:
         return "Whether it went into production is unknown."
-    reason = _say(run.get("reason"))
+    reason = md.say(run.get("reason"))
     if promoted:
         return f"When this was written it went into production ({reason})."
     return f"When this was written it was a candidate, not in production ({reason})."
@@ -165,39 +156,39 @@ def _criteria(metrics: Document) -> list[str]:
     head = ("Criterion", "Verdict", "Estimate", "Bound", "Limit", "n", "Rows still needed")
     rows = [
         (
-            _say(c.get("name")),
-            f"**{c['verdict'] if c.get('verdict') in VERDICTS else UNKNOWN}**",
-            *(_number(c.get(key), whole=True) for key in ("estimate", "bound")),
-            _limit(c.get("threshold")),
-            _count(c.get("n")),
+            md.say(c.get("name")),
+            f"**{c['verdict'] if c.get('verdict') in VERDICTS else md.UNKNOWN}**",
+            *(md.number(c.get(key), whole=True) for key in ("estimate", "bound")),
+            md.given(c.get("threshold")),
+            md.count(c.get("n")),
             _needed(c),
         )
         for c in criteria
     ]
     notes = [
-        f"- Note on {_say(c.get('name'))}: {_say(c['note'])}" for c in criteria if c.get("note")
+        f"- Note on {md.say(c.get('name'))}: {md.say(c['note'])}" for c in criteria if c.get("note")
     ]
-    table = _table(head, rows, "llrrrrr") if rows else "No criterion was judged."
+    table = md.table(head, rows, "llrrrrr") if rows else "No criterion was judged."
     return ["## What was demanded of it", table, "\n".join(notes), HOW_JUDGED]
 
 
 def _needed(criterion: Document) -> str:
     needed = criterion.get("rows_needed")
     if needed is not None:
-        return f"about {_count(needed)}"
-    return UNKNOWN if criterion.get("verdict") == "INSUFFICIENT_EVIDENCE" else "none"
+        return f"about {md.count(needed)}"
+    return md.UNKNOWN if criterion.get("verdict") == "INSUFFICIENT_EVIDENCE" else "none"
 
 
 def _performance(metrics: Document, run: Document) -> list[str]:
     """Return the metrics of the gate part and of the challenge sets, and the images."""
-    rows, positives = _finite(metrics.get("rows")), _finite(metrics.get("positives"))
+    rows, positives = md.finite(metrics.get("rows")), md.finite(metrics.get("positives"))
     share = f" ({positives / rows * 100:.1f} %)" if rows and positives is not None else ""
     top = {n: metrics[n] for n in ("precision", "recall", "accuracy", "f1", "ece") if n in metrics}
-    budget = _finite(_part(run, "plan").get("alert_budget"))
+    budget = md.finite(_part(run, "plan").get("alert_budget"))
     preface = (
-        f"Measured on {_count(rows)} rows, {_count(positives)} of them positive{share}. A row is "
-        "called positive from a probability of "
-        f"{_limit(_part(metrics, 'thresholds').get('block'))} on. The intervals hold with 95 % "
+        f"Measured on {md.count(rows)} rows, {md.count(positives)} of them positive{share}. "
+        "A row is called positive from a probability of "
+        f"{md.given(_part(metrics, 'thresholds').get('block'))} on. The intervals hold with 95 % "
         "confidence, for rows like these."
     )
     blocks = [
@@ -212,8 +203,8 @@ def _performance(metrics: Document, run: Document) -> list[str]:
     for name in sorted(_part(metrics, "challenges")):
         challenge = _part(metrics, "challenges", name)
         blocks += [
-            f"### Challenge set {_code(name)}",
-            f"{_count(challenge.get('rows'))} further rows, held to the same limits.",
+            f"### Challenge set {md.code(name)}",
+            f"{md.count(challenge.get('rows'))} further rows, held to the same limits.",
             _metric_table(challenge, _part(challenge, "metrics"), budget),
         ]
     return blocks
@@ -225,30 +216,30 @@ def _metric_table(metrics: Document, estimates: Document, budget: float | None) 
         meaning = MEANINGS.get(name, "")
         if name == "recall_at_budget" and budget is not None:
             meaning += f" of {budget * 100:.4g} % of the rows"
-        interval = _interval(_part(metrics, "intervals").get(name))
-        rows.append((_code(name), _number(value), interval, meaning))
-    return _table(("Metric", "Value", "95 % interval", "What it means"), rows, "lrll")
+        interval = md.interval(_part(metrics, "intervals").get(name))
+        rows.append((md.code(name), md.number(value), interval, meaning))
+    return md.table(("Metric", "Value", "95 % interval", "What it means"), rows, "lrll")
 
 
 def _decisions(model: Document, metrics: Document) -> list[str]:
     """Return which probability leads to which decision."""
     cut = _part(model, "thresholds") or _part(metrics, "thresholds")
-    low, high = _finite(cut.get("gray_low")), _finite(cut.get("gray_high"))
+    low, high = md.finite(cut.get("gray_low")), md.finite(cut.get("gray_high"))
     never_allows, never_blocks = low is not None and low <= 0, high is not None and high >= 1
     rows = [
-        ("never" if never_allows else f"below {_limit(low)}", "allow", "it goes through"),
-        (f"from {_limit(low)} to {_limit(high)}", "review", "a person decides"),
-        ("never" if never_blocks else f"above {_limit(high)}", "block", "it is stopped"),
+        ("never" if never_allows else f"below {md.given(low)}", "allow", "it goes through"),
+        (f"from {md.given(low)} to {md.given(high)}", "review", "a person decides"),
+        ("never" if never_blocks else f"above {md.given(high)}", "block", "it is stopped"),
     ]
     rest = (
-        f"The metrics count a row as positive from {_limit(cut.get('block'))} on; how that was "
-        f"chosen: {_say(cut.get('rule'))}. A decision stands but is also queued for review when "
+        f"The metrics count a row as positive from {md.given(cut.get('block'))} on; how that was "
+        f"chosen: {md.say(cut.get('rule'))}. A decision stands but is also queued for review when "
         "the likelier of the two answers has a probability below "
-        f"{_limit(cut.get('confidence'))}."
+        f"{md.given(cut.get('confidence'))}."
     )
     return [
         "## What it decides",
-        _table(("Probability", "Decision", "What follows"), rows, "lll"),
+        md.table(("Probability", "Decision", "What follows"), rows, "lll"),
         rest,
     ]
 
@@ -263,13 +254,13 @@ def _limits(model: Document, metrics: Document, run: Document) -> list[str]:
     cautions = [
         *_evidence(metrics, run),
         *_leaks(_part(run, "leaks")),
-        *(f"{whence}: {_say(text)}" for text, whence in told.items()),
+        *(f"{whence}: {md.say(text)}" for text, whence in told.items()),
     ]
     return [
         "## What this card does not show",
-        _bullets(_silence(model, metrics, run)),
+        md.bullets(_silence(model, metrics, run)),
         "Read the numbers with this in mind:",
-        _bullets(cautions),
+        md.bullets(cautions),
     ]
 
 
@@ -284,7 +275,7 @@ def _silence(model: Document, metrics: Document, run: Document) -> list[str]:
         says.append("How it does on later rows: the parts were not divided by time.")
     fairness = [column for column in _columns(model) if column.get("role") == "fairness"]
     if fairness:
-        names = ", ".join(_code(column.get("name")) for column in fairness[:MOST_COLUMNS])
+        names = ", ".join(md.code(column.get("name")) for column in fairness[:MOST_COLUMNS])
         read = any(column.get("feature") for column in fairness)
         how = "the model reads" if read else "the model does not read, though others may stand in"
         says.append(f"Fairness beyond calibration, by {names}, which {how}.")
@@ -299,19 +290,21 @@ def _silence(model: Document, metrics: Document, run: Document) -> list[str]:
 def _evidence(metrics: Document, run: Document) -> list[str]:
     """Return how thin the evidence is."""
     says = []
-    rows, positives = _finite(metrics.get("rows")), _finite(metrics.get("positives"))
+    rows, positives = md.finite(metrics.get("rows")), md.finite(metrics.get("positives"))
     if rows is not None and rows < FEW_ROWS:
-        says.append(f"**Few rows:** {_count(rows)} in the gate part, so intervals are wide.")
+        says.append(f"**Few rows:** {md.count(rows)} in the gate part, so intervals are wide.")
     if positives is not None and positives < FEW_POSITIVES:
-        says.append(f"**Few positives:** recall and precision rest on {_count(positives)} of them.")
-    readings = _finite(run.get("gate_readings"))
+        says.append(
+            f"**Few positives:** recall and precision rest on {md.count(positives)} of them."
+        )
+    readings = md.finite(run.get("gate_readings"))
     if readings is None:
         says.append("How often the gate part has been read is unknown.")
     elif readings <= 1:
         says.append("The gate part has been read once, for this card.")
     else:
         says.append(
-            f"**The gate part has been read {_count(readings)} times.** Whoever chooses among "
+            f"**The gate part has been read {md.count(readings)} times.** Whoever chooses among "
             "models by the same rows makes the chosen one look better than it is."
         )
     return says
@@ -332,13 +325,13 @@ def _leaks(leaks: Document) -> list[str]:
         elif not suspect.get("is_feature"):
             fate = "the model does not read it"
         says.append(
-            f"**Leak:** {_code(column)} ({_say(suspect.get('what'))}) nearly decides the label "
-            f"alone, ROC AUC {_number(suspect.get('roc_auc'))}; {fate}."
+            f"**Leak:** {md.code(column)} ({md.say(suspect.get('what'))}) nearly decides the label "
+            f"alone, ROC AUC {md.number(suspect.get('roc_auc'))}; {fate}."
         )
     if not says:
         says.append("Each column was probed alone for leaks, and none stood out.")
-    if _finite(leaks.get("duplicate_rows")):
-        says.append(f"{_count(leaks['duplicate_rows'])} rows repeat another row.")
+    if md.finite(leaks.get("duplicate_rows")):
+        says.append(f"{md.count(leaks['duplicate_rows'])} rows repeat another row.")
     return [*says, *["The file was sorted by its label."] * bool(leaks.get("sorted_by_label"))]
 
 
@@ -349,32 +342,35 @@ def _origin(model: Document, run: Document) -> list[str]:
         "**synthetic: made up by a program**" if _is_generated(run) else "not made up by Nethical"
     )
     facts = [
-        ("Source", _code(source.get("source"))),
-        ("Kind", kind if source.get("source") else UNKNOWN),
-        ("Rows", _count(source.get("rows"))),
-        ("Columns", _count(source.get("columns"))),
-        ("Rows without a label", _count(source.get("unlabelled"))),
-        ("Content digest", _code(source.get("digest"))),
-        ("Positive label", f"{_codes(labelling.get('positive'))} ({_say(labelling.get('why'))})"),
-        ("Negative label", _codes(labelling.get("negative"))),
-        *((_say(key), _flat(value)) for key, value in _part(source, "details").items()),
+        ("Source", md.code(source.get("source"))),
+        ("Kind", kind if source.get("source") else md.UNKNOWN),
+        ("Rows", md.count(source.get("rows"))),
+        ("Columns", md.count(source.get("columns"))),
+        ("Rows without a label", md.count(source.get("unlabelled"))),
+        ("Content digest", md.code(source.get("digest"))),
+        (
+            "Positive label",
+            f"{md.codes(labelling.get('positive'))} ({md.say(labelling.get('why'))})",
+        ),
+        ("Negative label", md.codes(labelling.get("negative"))),
+        *((md.say(key), md.any_value(value)) for key, value in _part(source, "details").items()),
     ]
     columns = _columns(model)
     rows = [
         (
-            _code(c.get("name")),
-            _say(c.get("role")),
-            _say(c.get("feature") or "no"),
-            _say(c.get("why")),
+            md.code(c.get("name")),
+            md.say(c.get("role")),
+            md.say(c.get("feature") or "no"),
+            md.say(c.get("why")),
         )
         for c in columns[:MOST_COLUMNS]
     ]
     more = len(columns) - MOST_COLUMNS
     return [
         "## What it learnt from",
-        _table(("Fact", "Value"), facts, "ll"),
+        md.table(("Fact", "Value"), facts, "ll"),
         "### Columns",
-        _table(("Column", "Role", "Read by the model", "Why"), rows, "llll"),
+        md.table(("Column", "Role", "Read by the model", "Why"), rows, "llll"),
         f"And {more:,} more, all in model.json." if more > 0 else "",
         *_parts(_part(run, "splits")),
     ]
@@ -385,16 +381,16 @@ def _parts(splits: Document) -> list[str]:
     head = ("Part", "Rows", "Positives", "Groups", "Used for")
     rows = [
         (
-            _say(name),
-            _count(n),
-            _count(positives.get(name)),
-            _count(groups.get(name)) if groups else "none",
+            md.say(name),
+            md.count(n),
+            md.count(positives.get(name)),
+            md.count(groups.get(name)) if groups else "none",
             PURPOSES.get(name, ""),
         )
         for name, n in _part(splits, "parts").items()
     ]
-    says = f"How rows were divided: {_say(splits.get('strategy'))}. No row is in two parts."
-    return ["### Parts", says, _table(head, rows, "lrrrl")]
+    says = f"How rows were divided: {md.say(splits.get('strategy'))}. No row is in two parts."
+    return ["### Parts", says, md.table(head, rows, "lrrrl")]
 
 
 def _usage(run: Document) -> list[str]:
@@ -419,33 +415,35 @@ nethical predict {model_id} DATA -o OUT
 def _making(run: Document) -> list[str]:
     """Return how it was made, for whoever wants to make it again."""
     fitting, calibration, log = (_part(run, k) for k in ("fitting", "calibration", "receipt"))
-    epochs = f"{_number(fitting.get('epochs_run'), whole=True)} of {_count(fitting.get('epochs'))}"
-    nothing = "none was written" if "receipt" in run else UNKNOWN
-    entry = f"{_code(log.get('origin'))}, {_count(log.get('tree_size'))} entries, root "
+    epochs = (
+        f"{md.number(fitting.get('epochs_run'), whole=True)} of {md.count(fitting.get('epochs'))}"
+    )
+    nothing = "none was written" if "receipt" in run else md.UNKNOWN
+    entry = f"{md.code(log.get('origin'))}, {md.count(log.get('tree_size'))} entries, root "
     facts = [
-        ("Run", _code(run.get("run_id"))),
+        ("Run", md.code(run.get("run_id"))),
         ("Epochs run", epochs),
-        ("Seconds of fitting", _number(fitting.get("seconds"))),
-        *((_say(key), _flat(value)) for key, value in _part(fitting, "details").items()),
+        ("Seconds of fitting", md.number(fitting.get("seconds"))),
+        *((md.say(key), md.any_value(value)) for key, value in _part(fitting, "details").items()),
         (
             "Calibration",
-            f"{_say(calibration.get('method'))}, {_count(calibration.get('rows'))} rows",
+            f"{md.say(calibration.get('method'))}, {md.count(calibration.get('rows'))} rows",
         ),
-        ("Audit log", entry + _code(log.get("merkle_root")) if log else nothing),
-        ("Row key", _code(run.get("row_key"))),
-        *((_say(key), _flat(value)) for key, value in _part(run, "environment").items()),
+        ("Audit log", entry + md.code(log.get("merkle_root")) if log else nothing),
+        ("Row key", md.code(run.get("row_key"))),
+        *((md.say(key), md.any_value(value)) for key, value in _part(run, "environment").items()),
     ]
     plan = [
-        (_code(key), _flat(value))
+        (md.code(key), md.any_value(value))
         for key, value in _part(run, "plan").items()
         if value not in (None, "", [], {})
     ]
     return [
         "## How it was made",
         _comparison(_part(run, "comparison")) if "comparison" in run else "",
-        _table(("Fact", "Value"), facts, "ll"),
+        md.table(("Fact", "Value"), facts, "ll"),
         "### Plan",
-        _table(("Setting", "Value"), plan, "ll"),
+        md.table(("Setting", "Value"), plan, "ll"),
     ]
 
 
@@ -454,12 +452,13 @@ def _comparison(beside: Document) -> str:
     if not beside:
         return "It was not compared with another model."
     estimate, low, high = [*_list(beside.get("difference")), None, None, None][:3]
-    better = (_finite(high) or 0) < 0
+    better = (md.finite(high) or 0) < 0
     word = "worse" if beside.get("worse") else "better" if better else "not shown to differ"
     return (
-        f"Beside the model {_code(beside.get('current'))}, on {_count(beside.get('n'))} rows that "
-        f"neither learnt from, it is **{word}**: its Brier loss less the other's is "
-        f"{_number(estimate)} (one-sided 95 % bounds {_interval([low, high])}; below 0 is better)."
+        f"Beside the model {md.code(beside.get('current'))}, on {md.count(beside.get('n'))} rows "
+        f"that neither learnt from, it is **{word}**: its Brier loss less the other's is "
+        f"{md.number(estimate)} (one-sided 95 % bounds {md.interval([low, high])}; "
+        "below 0 is better)."
     )
 
 
@@ -485,95 +484,3 @@ def _list(value: object) -> list[Any]:
 
 def _documents(value: object) -> list[Document]:
     return [document for document in _list(value) if isinstance(document, Mapping)]
-
-
-def _bullets(says: Sequence[str]) -> str:
-    return "\n".join(f"- {text}" for text in says)
-
-
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], align: str) -> str:
-    rule = tuple("--:" if side == "r" else "---" for side in align)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
-
-
-def _say(value: object, longest: int = LONGEST_TEXT) -> str:
-    """Return text from data as one line that Markdown and HTML show as it is."""
-    line = MARKS.sub(r"\\\1", _line(value, longest).translate(ENTITIES))
-    return line.replace("://", "\\://").replace("www.", "www\\.") or UNKNOWN
-
-
-def _code(value: object, longest: int = LONGEST_NAME) -> str:
-    """Return a name from data as code if nothing in it can end the code, else as text."""
-    line = _line(value, longest)
-    return f"`{line}`" if PLAIN.fullmatch(line) else _say(line, longest)
-
-
-def _codes(values: object) -> str:
-    return " or ".join(map(_code, _list(values)[:10])) or UNKNOWN
-
-
-def _line(value: object, longest: int) -> str:
-    """Return a value as one line, empty if there is none, cut if it is long."""
-    line = "" if value is None else " ".join(UNSEEN.sub(" ", str(value)).split())
-    return line if len(line) <= longest else line[: longest - 1].rstrip() + "…"
-
-
-def _flat(value: object) -> str:
-    """Return any JSON value as one line."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, Mapping) and not any(
-        isinstance(v, Mapping | list) for v in value.values()
-    ):
-        return _say(
-            ", ".join(f"{k} {UNKNOWN if v is None else v}" for k, v in value.items()) or "none"
-        )
-    if isinstance(value, Mapping | list | tuple):
-        return _say(json.dumps(value, ensure_ascii=False, default=str))
-    return _code(value, LONGEST_TEXT)
-
-
-def _finite(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return value if math.isfinite(value) else None
-
-
-def _number(value: object, *, whole: bool = False) -> str:
-    """Return a number with three decimals, more if they would hide that it is not 0 or 1."""
-    number = _finite(value)
-    if number is None:
-        return UNKNOWN
-    if whole and number == int(number):
-        return f"{int(number):,}"
-    text = f"{number:,.3f}"
-    is_hidden = text.lstrip("-") in {"0.000", "1.000"} and number not in {-1, 0, 1}
-    return f"{number:.4g}" if is_hidden else text
-
-
-def _limit(value: object) -> str:
-    """Return a number that somebody set, as they would write it."""
-    number = _finite(value)
-    return UNKNOWN if number is None else f"{number:.6g}"
-
-
-def _count(value: object) -> str:
-    number = _finite(value)
-    return UNKNOWN if number is None else f"{round(number):,}"
-
-
-def _interval(bounds: object) -> str:
-    ends = [_finite(bound) for bound in _list(bounds)]
-    known = any(end is not None for end in ends)
-    return "\u00a0to\u00a0".join(map(_number, ends)) if known else UNKNOWN
-
-
-def _moment(value: object) -> str:
-    """Return a time as people write it, in UTC if its zone is known."""
-    try:
-        moment = datetime.fromisoformat(str(value))
-    except ValueError:
-        return "at an unknown time"
-    if moment.tzinfo is None:
-        return f"{moment:%Y-%m-%d %H:%M}"
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
