@@ -109,8 +109,9 @@ def _opening(model: Document, metrics: Document, run: Document) -> list[str]:
     read = sum(bool(column.get("feature")) for column in columns) if columns else md.UNKNOWN
     what = (
         f"A model of the type {md.code(model.get('model_type'))}, "
-        f"named {md.code(model.get('name'))}, trained {md.moment(run.get('started_at'))}. For a row of data (columns that it reads: "
-        f"{read}) it returns the probability that the label is {positive}, and a decision: "
+        f"named {md.code(model.get('name'))}, trained "
+        f"{md.moment(run.get('started_at'))}. For a row of data (columns that it reads: {read}) "
+        f"it returns the probability that the label is {positive}, and a decision: "
         "allow, review or block."
     )
     synthetic = (
