@@ -19,7 +19,8 @@ def test_rows_are_allowed_below_the_gray_zone_reviewed_in_it_and_blocked_above()
 
 
 @pytest.mark.parametrize(
-    ("block", "low", "high"), [(0.03, 0.0, 0.13), (0.97, 0.87, 1.0), (0.3, 0.2, 0.4), (0.7, 0.6, 0.8)]
+    ("block", "low", "high"),
+    [(0.03, 0.0, 0.13), (0.97, 0.87, 1.0), (0.3, 0.2, 0.4), (0.7, 0.6, 0.8)],
 )
 def test_the_gray_zone_is_a_tenth_either_way_within_0_and_1(block, low, high):
     thresholds = Thresholds.around(block, "as given")

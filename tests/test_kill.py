@@ -12,20 +12,28 @@ from nethical.keys import Keys
 from nethical.registry import Registry
 
 WORDS = ("train", "--model-type", "heuristic", "--num-samples", "1000", "--quiet")
-LONGEST = 0.4
-PUBLISHING = 0.06
-ROUND = 5
+# Seconds within which the kill falls, from the moment that it is aimed at.
+AIMS = {"start": 0.4, "decided": 0.06, "writing": 0.02}
+ROUND = 15
 
 
-def killed(command, folder, home, rng, *, in_window):
+def names(folder):
+    return set(os.listdir(folder)) if folder.exists() else set()  # noqa: PTH208 - raced for
+
+
+def killed(command, folder, home, rng, aim):
     """Start a run and kill it at a random moment; return whether it was killed in time."""
     out = folder.parent / f"{folder.name}.out"
     out.unlink(missing_ok=True)
+    versions = folder / "models" / "versions"
+    before = names(versions)
     env = {"NETHICAL_HOME": str(home)}
     with command.started(*WORDS, cwd=folder, env=env, stdout=out) as (pid, wait):
-        if in_window:
+        if aim != "start":
             command.until_printed("Decision:", out)
-        time.sleep(rng.random() * (PUBLISHING if in_window else LONGEST))
+        while aim == "writing" and names(versions) == before:
+            time.sleep(0.0005)
+        time.sleep(rng.random() * AIMS[aim])
         os.kill(pid, signal.SIGKILL)
         return wait().code == -signal.SIGKILL
 
@@ -64,15 +72,16 @@ def kill_often(command, root, kills, seed):
     landed = attempts = 0
     folder = home = None
     while landed < kills:
-        if attempts % (2 * ROUND) == 0:  # the first run of all, which makes keys and folders
+        if attempts % ROUND == 0:  # a first run of all, which makes keys and folders
             folder, home = root / f"work{attempts}", root / f"home{attempts}"
             folder.mkdir()
         attempts += 1
         assert attempts <= 5 * kills, "hardly a kill came in time"
-        landed += killed(command, folder, home, rng, in_window=attempts % 3 == 0)
+        aim = ("start", "start", "start", "decided", "start", "writing")[attempts % 6]
+        landed += killed(command, folder, home, rng, aim)
         if home.exists():
             check_whole(folder, home)
-        if attempts % ROUND == 1:
+        if aim != "start":
             check_next_run(command, folder, home)
     check_next_run(command, folder, home)
 

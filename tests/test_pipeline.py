@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from nethical import Plan, Run, load, train
+from nethical import Plan, Run, calibrators, load, train
 from nethical.data import synthetic
 from nethical.data.roles import Role
 from nethical.errors import DataError, StorageError, UsageError
@@ -155,21 +155,45 @@ def test_a_file_sorted_by_label_has_both_classes_in_every_part(learn):
     assert metrics(outcome)["accuracy"] < 0.99
 
 
-@pytest.mark.parametrize("model_type", TYPES)
-def test_rare_positives_get_a_threshold_by_rule_and_are_found(learn, model_type):
+@pytest.fixture(scope="module")
+def rare():
+    """Rows of which 3 % are positive."""
     rng = np.random.default_rng(5)
     x = rng.normal(size=(8000, 4))
     odds = -5.2 + x @ [1.2, 0.9, 0.6, 0.0]
     label = (rng.random(8000) < 1 / (1 + np.exp(-odds))).astype(int)
     assert 0.02 < label.mean() < 0.04
-    table = pa.table({**{f"x{i}": x[:, i] for i in range(4)}, "label": label})
-    outcome, _ = learn(table, model_type)
+    return pa.table({**{f"x{i}": x[:, i] for i in range(4)}, "label": label})
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+def test_rare_positives_get_a_threshold_by_rule_and_are_found(learn, rare, model_type):
+    outcome, _ = learn(rare, model_type)
     thresholds = outcome.model.thresholds
     assert thresholds.rule.startswith("largest F1 at the accuracy floor")
     assert 0 < thresholds.block < 0.5
     assert metrics(outcome)["recall"] > 0.1
     assert metrics(outcome)["accuracy"] > 0.85
     assert metrics(outcome)["thresholds"]["block"] == thresholds.block
+
+
+def test_the_rule_for_the_threshold_keeps_to_the_accuracy_floor(learn, rare):
+    def reached(floor):
+        outcome, _ = learn(rare, min_accuracy=floor)
+        part = outcome.prepared.parts["calibrate"]
+        called = outcome.model.probabilities(part) >= outcome.model.thresholds.block
+        return np.mean(called == part.y)
+
+    assert reached(0.5) < 0.965 <= reached(0.965)
+
+
+def test_calibration_reads_the_calibrate_part_alone(learn):
+    outcome, seen = learn(risk())
+    part = outcome.prepared.parts["calibrate"]
+    model = outcome.model
+    alone = calibrators.fit(model.model.score(part), part.y, part.weights)
+    assert model.calibrator.to_document() == alone.to_document()
+    assert seen.of("calibrated")[0]["rows"] == len(part)
 
 
 def test_a_given_threshold_is_used(learn):

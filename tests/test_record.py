@@ -48,7 +48,11 @@ def probabilities(parts):
 def test_the_digests_of_scores_and_of_rows_are_the_same(parts, probabilities):
     rows = read(record.rows_file(parts, KEY))
     scores = read(record.scores_file(parts["gate"], probabilities, KEY))
-    gate = [d for d, part in zip(*(rows.column(c).to_pylist() for c in ("row", "part")), strict=True) if part == "gate"]
+    gate = [
+        d
+        for d, part in zip(*(rows.column(c).to_pylist() for c in ("row", "part")), strict=True)
+        if part == "gate"
+    ]
     assert scores.column("row").to_pylist() == gate
     assert scores.column("probability").to_pylist() == probabilities.tolist()
     assert scores.column("label").to_pylist() == parts["gate"].y.tolist()

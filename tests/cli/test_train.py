@@ -636,8 +636,15 @@ def test_output_that_fails_at_the_very_end_is_no_success(tmp_path, words, broken
         os.close(write)
         write = os.open("/dev/full", os.O_WRONLY)
     script = [sys.executable, "-m", "nethical.cli.main", "train", *FAST, *words]
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     done = subprocess.run(
-        script, cwd=tmp_path, stdout=write, stderr=subprocess.PIPE, text=True, check=False
+        script,
+        cwd=tmp_path,
+        env=buffered,
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
     )
     os.close(write)
     lines = done.stderr.splitlines()

@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import subprocess
 import sys
@@ -32,13 +33,13 @@ def fit(table, seed=0, **settings):
 @pytest.fixture(scope="module")
 def mixed():
     """Numbers, categories, text, actions and groups; the model stops early."""
-    table = labelled(synthetic.generate("mixed", 1500, seed=1).table)
+    table = labelled(synthetic.generate("mixed", 1000, seed=1).table)
     return table, fit(table)
 
 
 @pytest.fixture(scope="module")
 def tabular():
-    table = labelled(synthetic.generate("mixed", 1500, seed=1).table.select(TABULAR))
+    table = labelled(synthetic.generate("mixed", 1000, seed=1).table.select(TABULAR))
     return table, fit(table)
 
 
@@ -56,7 +57,7 @@ from nethical.models.base import Settings
 from nethical.models.boosted import build
 from nethical.run import silent
 
-frame = normalise(synthetic.generate("mixed", 1500, seed=1).table)
+frame = normalise(synthetic.generate("mixed", 1000, seed=1).table)
 table = LabelledTable.read(frame, infer(frame, RoleHints()))[0]
 for threads in (1, 2):
     model = build(Settings(epochs=3, threads=threads))
@@ -153,6 +154,12 @@ def test_unseen_and_missing_levels_are_scored_and_unseen_ones_alike(tabular):
     assert np.ptp(known, axis=0).max() > 0.1, "the column counts"
 
 
+def cell(row, name):
+    """Return a cell as a column has it, where NaN is a missing value."""
+    value = row.get(name)
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
 def test_one_row_scores_as_many_do_whatever_is_missing_or_new(tabular):
     table, model = tabular
     score_row = model.row_scorer()
@@ -165,8 +172,7 @@ def test_one_row_scores_as_many_do_whatever_is_missing_or_new(tabular):
                 row[name] = odd[rng.integers(len(odd))]
             elif rng.random() < 0.1:
                 del row[name]
-        cells = {name: [row.get(name)] for name in TABULAR[:4]}
-        cells = {k: [None if v != v else v for v in cell] for k, cell in cells.items()}
+        cells = {name: [cell(row, name)] for name in TABULAR[:4]}
         assert score_row(row) == model.score(Table(normalise(pa.table(cells)), table.roles))[0], row
 
 
@@ -247,10 +253,8 @@ table = LabelledTable.read(frame, infer(frame, RoleHints()))[0]
 fits = lambda name: catalog.build(name, Settings()).fit(
     table, rng=np.random.default_rng(0), progress=silent
 )
-for attempt in (
-    lambda: fits("boosted"),
-    lambda: catalog.restore("boosted", Parts({"columns": [], "levels": {}, "ngrams": {}}, {}, {"trees.txt": ""})),
-):
+stored = Parts({"columns": [], "levels": {}, "ngrams": {}}, {}, {"trees.txt": ""})
+for attempt in (lambda: fits("boosted"), lambda: catalog.restore("boosted", stored)):
     try:
         attempt()
     except TrainingError as error:
@@ -269,5 +273,6 @@ def test_a_machine_without_openmp_is_told_what_to_install_and_other_types_go_on(
         check=True,
     )
     lines = ran.stdout.splitlines()
-    told = f"5 LightGBM cannot start: {missing} | install the OpenMP library (`apt-get install libgomp1`)"
+    mend = "install the OpenMP library (`apt-get install libgomp1`)"
+    told = f"5 LightGBM cannot start: {missing} | {mend}"
     assert lines == [told, told, "200"]

@@ -1,5 +1,6 @@
 import math
 import re
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -79,7 +80,14 @@ def test_levels_go_from_the_most_frequent_and_ties_by_name():
     assert levels.levels == ("z", "a", "b")
     assert levels.names() == ("z", "a", "b", "(other)", "(missing)")
     assert levels.n_codes == 5
-    assert levels.encode(strings(["b", "z", None, "once", "new", "a"])).tolist() == [2, 0, 4, 3, 3, 1]
+    assert levels.encode(strings(["b", "z", None, "once", "new", "a"])).tolist() == [
+        2,
+        0,
+        4,
+        3,
+        3,
+        1,
+    ]
 
 
 def test_at_most_255_levels_are_kept_and_they_are_the_most_frequent():
@@ -111,7 +119,9 @@ def test_levels_of_nothing_know_other_and_missing_only():
 )
 def test_a_level_is_spelt_alike_for_one_row_and_for_a_column(values):
     frame = normalise(pa.table({"x": values}))
-    roles = infer(frame.append_column("y", frame.column("x")), RoleHints({"y": Role.TEXT}), label_needed=False)
+    roles = infer(
+        frame.append_column("y", frame.column("x")), RoleHints({"y": Role.TEXT}), label_needed=False
+    )
     assert [level_text(value) for value in values] == Table(frame, roles).texts("x").to_pylist()
 
 
@@ -129,7 +139,7 @@ def test_numbers_as_levels_are_spelt_as_arrow_spells_them():
 
 def words(text):
     found = re.findall(r"[a-z0-9_]+", text.lower())
-    return [*found, *(" ".join(pair) for pair in zip(found, found[1:], strict=False))]
+    return [*found, *(" ".join(pair) for pair in pairwise(found))]
 
 
 def characters(text):

@@ -86,7 +86,9 @@ def test_cards_of_any_rows_are_monotone(seed, missing, n_rows):
 def test_each_column_goes_its_own_way():
     rng = np.random.default_rng(0)
     y = rng.integers(0, 2, 1000)
-    table = labelled(pa.table({"up": y + rng.normal(size=1000), "down": rng.normal(size=1000) - y, "label": y}))
+    table = labelled(
+        pa.table({"up": y + rng.normal(size=1000), "down": rng.normal(size=1000) - y, "label": y})
+    )
     cards = bins(fit(table))
     assert np.sum(np.diff(cards["up"]["points"])) > 20
     assert np.sum(np.diff(cards["down"]["points"])) < -20
@@ -122,7 +124,9 @@ def test_weights_decide_the_direction_too():
     plain = fit(labelled(pa.table(columns)))
     assert np.sum(np.diff(bins(weighted)["x"]["points"])) > 10
     assert np.sum(np.diff(bins(plain)["x"]["points"])) < -10
-    of_level = {m: next(t for t in m.card["terms"] if t["column"] == "level") for m in (weighted, plain)}
+    of_level = {
+        m: next(t for t in m.card["terms"] if t["column"] == "level") for m in (weighted, plain)
+    }
     assert of_level[weighted]["points"]["a"] > 0 > of_level[plain]["points"]["a"]
 
 
@@ -269,11 +273,27 @@ def test_the_card_and_the_standard_library_alone_give_the_same_scores(name):
     assert len(set(got["points"])) > 10
 
 
+def cell(row, name):
+    """Return a cell as a column has it, where NaN is a missing value."""
+    value = row.get(name)
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
 def test_the_scorer_of_single_rows_agrees_whatever_is_missing_or_new():
     table, model = case("tabular")
     score_row = model.row_scorer()
     rng = np.random.default_rng(3)
-    numbers = [None, math.nan, math.inf, -math.inf, -0.0, 1e300, 1, True, *bins(model)["severity_max"]["edges"]]
+    numbers = [
+        None,
+        math.nan,
+        math.inf,
+        -math.inf,
+        -0.0,
+        1e300,
+        1,
+        True,
+        *bins(model)["severity_max"]["edges"],
+    ]
     levels = [None, math.nan, "never seen", "", 5, 2.0, 1e-5, False]
     for row in table.frame.select(TABULAR[:4]).slice(0, 500).to_pylist():
         for name, odd in zip(TABULAR[:4], (numbers, numbers, levels, levels), strict=True):
@@ -281,8 +301,7 @@ def test_the_scorer_of_single_rows_agrees_whatever_is_missing_or_new():
                 row[name] = odd[rng.integers(len(odd))]
             elif rng.random() < 0.1:
                 del row[name]
-        cells = {name: [row.get(name)] for name in TABULAR[:4]}
-        cells = {k: [None if v != v else v for v in cell] for k, cell in cells.items()}
+        cells = {name: [cell(row, name)] for name in TABULAR[:4]}
         score = model.score(Table(normalise(pa.table(cells)), table.roles))[0]
         assert score_row(row) == pytest.approx(score, abs=1e-12), row
 
@@ -376,5 +395,7 @@ def test_epochs_limit_the_steps():
 
 def test_the_module_of_the_scorer_is_one_file_of_the_standard_library():
     source = Path(scorecard.__file__).read_text()
-    imported = {line.split()[1] for line in source.splitlines() if line.startswith(("from ", "import "))}
+    imported = {
+        line.split()[1] for line in source.splitlines() if line.startswith(("from ", "import "))
+    }
     assert imported <= {"__future__", "bisect", "decimal", "typing"}

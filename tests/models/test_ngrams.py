@@ -62,7 +62,9 @@ def reference(row, kind):
 
 
 def column(rows, kind):
-    return pa.array(rows, pa.large_list(pa.large_string()) if kind == "items" else pa.large_string())
+    return pa.array(
+        rows, pa.large_list(pa.large_string()) if kind == "items" else pa.large_string()
+    )
 
 
 def found(rows, kind, chunk_symbols=1 << 21):
@@ -144,7 +146,9 @@ def test_a_gram_is_read_back_as_it_stands_in_the_text():
 
 
 def test_order_length_and_kind_tell_grams_apart():
-    entries = found([["a", "b"], ["b", "a"], ["a", "a"], ["ab"], ["a"], ["", "a"], ["a", ""]], "items")
+    entries = found(
+        [["a", "b"], ["b", "a"], ["a", "a"], ["ab"], ["a"], ["", "a"], ["a", ""]], "items"
+    )
     one_to_one(entries)
     values = {gram: value for _, gram, value, _ in entries}
     assert values["a", "b"] != values["b", "a"]
@@ -196,7 +200,9 @@ def test_a_sliced_column_has_the_grams_of_its_own_rows_only():
 
 
 LETTERS = st.characters(exclude_categories=("Cs", "Cn", "Co"), exclude_characters="\u0130")
-AWKWARD = st.sampled_from(" \t\n\0-_'.aAbB1\xa0\u3000\u200b\u200d\u0301\u5ffd\U0001f44d\u1680\u2028")
+AWKWARD = st.sampled_from(
+    " \t\n\0-_'.aAbB1\xa0\u3000\u200b\u200d\u0301\u5ffd\U0001f44d\u1680\u2028"
+)
 
 
 @settings(max_examples=60, deadline=None)
@@ -213,9 +219,7 @@ def test_any_texts_give_the_grams_of_the_plain_loop(rows, chunk_symbols):
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.lists(
-        st.none() | st.lists(st.none() | st.text("ab> ", max_size=3), max_size=6), max_size=6
-    ),
+    st.lists(st.none() | st.lists(st.none() | st.text("ab> ", max_size=3), max_size=6), max_size=6),
     st.integers(1, 12),
 )
 def test_any_lists_give_the_grams_of_the_plain_loop(rows, chunk_symbols):
