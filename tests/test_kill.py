@@ -31,7 +31,8 @@ def killed(command, folder, home, rng, aim):
     with command.started(*WORDS, cwd=folder, env=env, stdout=out) as (pid, wait):
         if aim != "start":
             command.until_printed("Decision:", out)
-        while aim == "writing" and names(versions) == before:
+        patience = time.monotonic() + 60
+        while aim == "writing" and names(versions) == before and time.monotonic() < patience:
             time.sleep(0.0005)
         time.sleep(rng.random() * AIMS[aim])
         os.kill(pid, signal.SIGKILL)

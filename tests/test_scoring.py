@@ -386,7 +386,8 @@ def test_examining_a_file_is_evaluating_its_rows(way, rows, wanted, tmp_path, mo
     assert found.decision.verdict in {"PASS", "FAIL", "INSUFFICIENT_EVIDENCE"}
 
 
-def test_rows_without_a_label_are_counted_and_left_out(rows, wanted, tmp_path):
+def test_rows_without_a_label_are_counted_and_left_out(rows, wanted, tmp_path, monkeypatch):
+    monkeypatch.setattr(scoring, "BATCH_ROWS", 101)
     labels = rows.column("label").to_pylist()
     gaps = [None if i % 7 == 0 else label for i, label in enumerate(labels)]
     place = rows.column_names.index("label")

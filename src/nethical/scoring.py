@@ -83,7 +83,7 @@ def predict(
         progress: Told the number of rows scored so far.
 
     Raises:
-        UsageError: The output's format is unknown.
+        UsageError: The output's format is unknown, or a kept column is named as one of ours.
         DataError: The data cannot be read, or lack a column.
         StorageError: The output cannot be written.
     """

@@ -37,9 +37,21 @@ def mixed():
     return table, fit(table)
 
 
+def with_rare_levels(frame):
+    """Return rows some of whose channels occur once, and some are missing, by label."""
+    draw, y = np.random.default_rng(0).random(len(frame)), np.array(frame.column("label"))
+    cells = frame.column("channel").to_pylist()
+    for i in np.flatnonzero(draw < np.where(y == 1, 0.2, 0.05)).tolist():
+        cells[i] = f"rare {i}"
+    for i in np.flatnonzero(draw > np.where(y == 1, 0.95, 0.8)).tolist():
+        cells[i] = None
+    return frame.set_column(frame.column_names.index("channel"), "channel", pa.array(cells))
+
+
 @pytest.fixture(scope="module")
 def tabular():
-    table = labelled(synthetic.generate("mixed", 1000, seed=1).table.select(TABULAR))
+    frame = synthetic.generate("mixed", 1000, seed=1).table.select(TABULAR)
+    table = labelled(with_rare_levels(frame))
     return table, fit(table)
 
 

@@ -34,6 +34,17 @@ def fit(table, epochs=10):
     return build(Settings(epochs=epochs)).fit(table, rng=np.random.default_rng(0), progress=silent)
 
 
+def with_rare_levels(frame):
+    """Return rows some of whose channels occur once, and some are missing, by label."""
+    draw, y = np.random.default_rng(0).random(len(frame)), np.array(frame.column("label"))
+    cells = frame.column("channel").to_pylist()
+    for i in np.flatnonzero(draw < np.where(y == 1, 0.2, 0.05)).tolist():
+        cells[i] = f"rare {i}"
+    for i in np.flatnonzero(draw > np.where(y == 1, 0.95, 0.8)).tolist():
+        cells[i] = None
+    return frame.set_column(frame.column_names.index("channel"), "channel", pa.array(cells))
+
+
 @cache
 def case(name):
     """A table and its model."""
@@ -42,7 +53,8 @@ def case(name):
         columns = {f"f{i}": data.data[:, i] for i in range(8)}
         table = labelled(pa.table({**columns, "label": 1 - data.target}))
     elif name == "tabular":
-        table = labelled(synthetic.generate("mixed", 1500, seed=1).table.select(TABULAR))
+        frame = synthetic.generate("mixed", 1500, seed=1).table.select(TABULAR)
+        table = labelled(with_rare_levels(frame))
     else:
         table = labelled(synthetic.generate(name, 500, seed=1).table)
     return table, fit(table)

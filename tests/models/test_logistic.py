@@ -27,8 +27,20 @@ def fit(table, epochs=100, progress=silent):
     return build(Settings(epochs=epochs)).fit(table, rng=rng, progress=progress)
 
 
-def mixed(n, seed=1, columns=TABULAR, **knobs):
-    return labelled(synthetic.generate("mixed", n, seed=seed, **knobs).table.select(columns))
+def with_rare_levels(frame):
+    """Return rows some of whose channels occur once, and some are missing, by label."""
+    draw, y = np.random.default_rng(0).random(len(frame)), np.array(frame.column("label"))
+    cells = frame.column("channel").to_pylist()
+    for i in np.flatnonzero(draw < np.where(y == 1, 0.2, 0.05)).tolist():
+        cells[i] = f"rare {i}"
+    for i in np.flatnonzero(draw > np.where(y == 1, 0.95, 0.8)).tolist():
+        cells[i] = None
+    return frame.set_column(frame.column_names.index("channel"), "channel", pa.array(cells))
+
+
+def mixed(n, seed=1):
+    frame = synthetic.generate("mixed", n, seed=seed).table.select(TABULAR)
+    return labelled(with_rare_levels(frame))
 
 
 def terms(model):
@@ -82,23 +94,25 @@ def test_levels_are_one_hot_and_gaps_have_an_indicator(tabular):
     found = terms(model)
     for name in ("channel", "region"):
         cells = table.texts(name).to_pylist()
-        for level in found[name]["levels"]:
-            blocks.append([cell == level for cell in cells])
-            names.append((name, level))
+        levels = found[name]["levels"]
+        blocks += [[cell == level for cell in cells] for level in levels]
+        blocks.append([cell is not None and cell not in levels for cell in cells])
+        blocks.append([cell is None for cell in cells])
+        names += [(name, place) for place in range(len(levels) + 2)]
     wanted = peer(np.column_stack(blocks).astype(float), table.y)
     for (name, what), weight in zip(names, wanted.coef_[0], strict=True):
         term = found[name]
-        got = term[what] if what in term else term["weights"][term["levels"].index(what)]
+        got = term["weights"][what] if isinstance(what, int) else term[what]
         assert got == pytest.approx(weight, abs=1e-3), (name, what)
-    assert sorted(found["channel"]["levels"]) == sorted(
-        set(table.texts("channel").to_pylist()) - {None}
-    )
+    other, missing = found["channel"]["weights"][-2:]
+    assert other > 0.5
+    assert missing < -0.5
+    assert not any(level.startswith("rare") for level in found["channel"]["levels"])
 
 
 def test_a_level_and_a_gap_that_training_never_saw_add_nothing(cancer, tabular):
     model = tabular[1]
-    for name in ("channel", "region"):
-        assert terms(model)[name]["weights"][-2] == pytest.approx(0, abs=1e-6)
+    assert terms(model)["region"]["weights"][-2] == pytest.approx(0, abs=1e-6)
     cancer_model = fit(cancer)
     means = {f.name: [float(np.mean(cancer.numeric(f.name)))] for f in cancer.features}
     gap = {**means, "f3": pa.array([None], pa.float64())}
