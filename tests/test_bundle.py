@@ -1,5 +1,6 @@
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -156,3 +157,49 @@ def test_a_name_outside_the_bundle_is_not_handed_out(folder, trusted):
     (folder.parent / "secret").write_bytes(b"x")
     with pytest.raises(KeyError):
         bundle.read(folder, trusted).files["../secret"]
+
+
+@pytest.fixture
+def registered(tmp_path, key):
+    """A models folder whose slot ``m`` leads to ``versions/m_1``."""
+    version = tmp_path / "versions" / "m_1"
+    version.mkdir(parents=True)
+    signature = sign(FILES, name="m_1", key=key, claims={"name": "m"})
+    for name, content in {**FILES, "model.sig": signature}.items():
+        (version / name).write_bytes(content)
+    (tmp_path / "current").mkdir()
+    (tmp_path / "current" / "m").symlink_to("../versions/m_1")
+    return tmp_path
+
+
+def test_a_version_under_another_id_than_was_signed_is_refused(registered, trusted):
+    assert bundle.read(registered / "versions" / "m_1", trusted).model_id == "m_1"
+    (registered / "versions" / "m_1").rename(registered / "versions" / "m_2")
+    with pytest.raises(IntegrityError, match="versions/m_2 holds the model m_1"):
+        bundle.read(registered / "versions" / "m_2", trusted)
+    (registered / "versions" / "m_2").rename(registered / "anywhere")
+    assert bundle.read(registered / "anywhere", trusted).model_id == "m_1"
+    (registered / "current" / "m").unlink()
+    (registered / "current" / "m").symlink_to("../anywhere")
+    with pytest.raises(IntegrityError, match="anywhere holds the model m_1"):
+        bundle.read(registered / "current" / "m", trusted)
+
+
+def test_a_slot_that_leads_to_a_model_of_another_name_is_refused(registered, trusted, monkeypatch):
+    assert bundle.read(registered / "current" / "m", trusted).model_id == "m_1"
+    (registered / "current" / "other").symlink_to("../versions/m_1")
+    monkeypatch.chdir(registered / "current")
+    for path in (registered / "current" / "other", Path("other")):
+        with pytest.raises(IntegrityError, match="other holds m_1, which was signed for 'm'") as e:
+            bundle.read(path, trusted)
+        assert "nethical models rollback other" in e.value.mend
+
+
+def test_a_copy_in_the_place_of_a_slot_is_believed_if_it_was_signed_for_it(registered, trusted):
+    slot = registered / "current" / "m"
+    slot.unlink()
+    shutil.copytree(registered / "versions" / "m_1", slot)
+    assert bundle.read(slot, trusted).model_id == "m_1"
+    slot.rename(registered / "current" / "n")
+    with pytest.raises(IntegrityError, match="signed for 'm'"):
+        bundle.read(registered / "current" / "n", trusted)

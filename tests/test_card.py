@@ -143,7 +143,7 @@ def run_document():
         "receipt": {"origin": "example.com/log", "tree_size": 812, "merkle_root": "cd" * 32},
         "row_key": "SHA256:" + "ef" * 32,
         "gate_readings": 4,
-        "promoted": True,
+        "cleared": True,
         "reason": "not worse than the current model",
     }
 
@@ -360,7 +360,7 @@ def test_where_it_stands_is_said_with_the_reason():
     assert "it went into production (not worse than the current model)" in card.render(
         model, metrics, run
     )
-    run |= {"promoted": False, "reason": "the gate did not pass it"}
+    run |= {"cleared": False, "reason": "the gate did not pass it"}
     assert "a candidate, not in production (the gate did not pass it)" in card.render(
         model, metrics, run
     )

@@ -103,6 +103,26 @@ def test_a_home_folder_that_others_may_write_is_refused(keys):
             use()
 
 
+@pytest.mark.parametrize("place", [".", "bundle.key", "trusted", "trusted/{}.pem"])
+def test_a_home_or_key_file_of_another_user_is_refused(keys, foreign, monkeypatch, place):
+    keys.bundle_key()
+    path = keys.home / place.format(keys.trust(foreign[0]).removeprefix("SHA256:"))
+    if os.geteuid() == 0:
+        os.chown(path, 54321, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+    with pytest.raises(IntegrityError, match="belongs to another user") as caught:
+        keys.trusted()
+    assert "chown" in caught.value.mend
+
+
+def test_keys_that_root_gave_are_taken(keys, monkeypatch):
+    keys.bundle_key()
+    if os.geteuid() == 0:
+        monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    assert keys.trusted()
+
+
 @pytest.mark.parametrize("content", [b"", b"garbage", None, b"\x00" * 31])
 @pytest.mark.parametrize("name", ["bundle.key", "row.key"])
 def test_a_damaged_key_file_is_named(keys, name, content):
@@ -210,13 +230,16 @@ def test_the_row_key_is_exported_once_and_for_the_user_alone(keys, tmp_path):
 
 
 def test_earlier_row_keys_stay_for_reading_newest_first(keys):
-    made = [keys.row_key()]
-    for _ in range(11):
-        keys.rotate_row_key()
-        made.append(keys.row_key())
-    assert keys.row_keys() == made[::-1]
-    assert len(set(made)) == 12
-    assert {mode_of(file) for file in keys.home.iterdir()} == {0o600}
+    newest = keys.row_key()
+    older = {number: bytes([number]) * 32 for number in range(1, 12)}
+    for number, key in older.items():
+        file = keys.home / f"row.{number}.key"
+        file.write_bytes(key)
+        file.chmod(0o600)
+    assert keys.row_keys() == [newest, *(older[number] for number in range(11, 0, -1))]
+    (keys.home / "row.3.key").chmod(0o640)
+    with pytest.raises(IntegrityError, match="others may read"):
+        keys.row_keys()
 
 
 @pytest.mark.parametrize("place", [".", "home", "deep/er"])

@@ -196,6 +196,96 @@ def test_a_name_wins_over_a_beginning_and_an_id_over_a_name(registry):
     assert registry.find("a_2").name == "a_2"
 
 
+def test_a_name_with_nothing_in_production_is_not_the_beginning_of_an_id(registry):
+    publish(registry, "payments_1", name="payments", promote=False)
+    with pytest.raises(UsageError, match="payments has nothing in production") as caught:
+        registry.find("payments")
+    assert "nethical models list --name payments" in caught.value.mend
+    assert "nethical models promote" in caught.value.mend
+    assert registry.find("payment").name == registry.find("payments_").name == "payments_1"
+    (registry.models_dir / "registry.jsonl").unlink()
+    with pytest.raises(UsageError, match="payments has nothing in production"):
+        registry.verify("payments")
+    registry.promote("payments_1", reason="r")
+    assert registry.find("payments").name == "payments_1"
+
+
+def crooked(registry):
+    """Put a version of the name h into production as m, behind the registry's back."""
+    for model_id in ("m_1", "m_2", "h_1"):
+        publish(registry, model_id, name=model_id[0])
+    point(registry, "m", "h_1")
+
+
+def point(registry, name, model_id):
+    link = registry.models_dir / "current" / name
+    link.unlink()
+    link.symlink_to(f"../versions/{model_id}")
+
+
+def test_a_link_to_a_version_that_was_signed_for_another_name_is_refused(registry):
+    crooked(registry)
+    for act in (
+        lambda: registry.current("m"),
+        lambda: registry.find("m"),
+        lambda: registry.verify("m"),
+        lambda: registry.verify(str(registry.models_dir / "current" / "m")),
+        lambda: registry.export("m", registry.models_dir.parent / "copy"),
+        lambda: registry.versions(),
+        lambda: registry.prune(0),
+        lambda: publish(registry, "h_2", name="h"),
+    ):
+        with pytest.raises(IntegrityError, match="signed for 'h'") as caught:
+            act()
+        assert "nethical models rollback m" in caught.value.mend
+    assert len(registry.history()) == 3
+    assert not (registry.models_dir / "versions" / "h_2").exists()
+    assert registry.verify("h").model_id == "h_1"
+
+
+def test_a_crooked_link_that_the_history_confirms_is_refused_all_the_same(registry):
+    crooked(registry)
+    path = registry.models_dir / "registry.jsonl"
+    line = json.loads(path.read_bytes().splitlines()[-1]) | {"name": "m"}
+    with path.open("a") as file:
+        file.write(json.dumps(line, sort_keys=True, separators=(",", ":")) + "\n")
+    with pytest.raises(IntegrityError, match="signed for 'h'"):
+        registry.verify("m")
+    assert registry.rollback("m", reason="r") == "m_2"
+    assert registry.verify("m").model_id == "m_2"
+
+
+@pytest.mark.parametrize("mend", ["promote", "rollback"])
+def test_a_crooked_link_is_mended_by_a_promotion_or_a_rollback(registry, mend):
+    crooked(registry)
+    if mend == "promote":
+        assert registry.promote("m_2", reason="r") == "m_2"
+    else:
+        assert registry.rollback("m", reason="r") == "m_1"
+    assert registry.verify("m").model_id == ("m_2" if mend == "promote" else "m_1")
+    assert statuses(registry)["h_1"] == "current"
+    check_healed(registry)
+
+
+def test_two_crooked_links_are_mended_one_after_the_other(registry):
+    crooked(registry)
+    point(registry, "h", "m_1")
+    registry.promote("m_2", reason="r")
+    with pytest.raises(IntegrityError, match="signed for 'm'"):
+        registry.versions()
+    registry.promote("h_1", reason="r")
+    check_healed(registry)
+
+
+def test_a_history_that_gives_a_version_another_name_does_not_promote_it(registry):
+    publish(registry, "h_1", name="h", promote=False)
+    path = registry.models_dir / "registry.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"name":"h"', b'"name":"m"'))
+    with pytest.raises(IntegrityError, match="signed for 'h'"):
+        registry.promote("h_1", reason="r")
+    assert registry.names() == []
+
+
 def test_a_promotion_by_hand_needs_a_reason_and_is_recorded_as_an_override(registry):
     publish(registry, "m_1")
     publish(registry, "m_2", promote=False)
@@ -554,7 +644,8 @@ def test_processes_that_publish_at_once_lose_no_version_and_no_line(tmp_path):
     history = registry.history()
     assert len(history) == len(registry.versions()) == 80
     assert {entry["event"] for entry in history} == {"published"}
-    assert registry.current("m").name == history[-1]["model_id"]
+    promoted = [entry["model_id"] for entry in history if entry["status"] == "current"]
+    assert registry.current("m").name == promoted[-1]
     check_healed(registry)
 
 

@@ -2,7 +2,8 @@
 
 ``read`` checks the signature, the digest of every file, and that nothing was added or removed,
 before anything in the folder is parsed. The path is resolved once at the start, so a link that
-is moved to another version meanwhile never mixes two bundles.
+is moved to another version meanwhile never mixes two bundles. Where a registry puts bundles
+(``versions/{model_id}``, ``current/{name}``) the signature must say the same as the path.
 """
 
 from __future__ import annotations
@@ -96,7 +97,8 @@ def read(path: Path, trusted: Mapping[str, EllipticCurvePublicKey]) -> Bundle:
         trusted: The public keys that are believed, by fingerprint.
 
     Raises:
-        IntegrityError: The folder is not what was signed, or was signed by an unknown key.
+        IntegrityError: The folder is not what was signed, was signed by an unknown key, or lies
+            in ``versions`` or ``current`` under another id or name than was signed.
         StorageError: The folder cannot be read.
     """
     try:
@@ -122,7 +124,7 @@ def read(path: Path, trusted: Mapping[str, EllipticCurvePublicKey]) -> Bundle:
         signed = verify(files[SIGNATURE_FILE], others, trusted)
     except IntegrityError as error:
         raise IntegrityError(f"{path}: {error.what}", mend=error.mend) from error
-    return Bundle(
+    found = Bundle(
         path=folder,
         model_id=signed.name,
         files=files,
@@ -130,6 +132,26 @@ def read(path: Path, trusted: Mapping[str, EllipticCurvePublicKey]) -> Bundle:
         fingerprint=signed.fingerprint,
         signature_digest=digests[SIGNATURE_FILE],
     )
+    _check_place(path, found)
+    return found
+
+
+def _check_place(path: Path, found: Bundle) -> None:
+    """Refuse a bundle that lies where a registry would keep another one."""
+    given = Path(os.path.abspath(path))  # noqa: PTH100 - links are not to be followed here
+    slot = given.name if given.parent.name == "current" else None
+    is_version = found.path.parent.name == "versions" or (slot and given.is_symlink())
+    if is_version and found.path.name != found.model_id:
+        raise IntegrityError(
+            f"{found.path} holds the model {found.model_id}",
+            mend="restore the folder from a copy, or remove it",
+        )
+    if slot and found.claims.get("name") != slot:
+        raise IntegrityError(
+            f"{path} holds {found.model_id}, which was signed for {found.claims.get('name')!r}",
+            mend=f"run `nethical models rollback {slot}`, or `nethical models promote` with a "
+            f"version of {slot}",
+        )
 
 
 def _plain_files(folder: Path) -> list[Path]:

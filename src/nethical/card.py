@@ -141,14 +141,14 @@ def _verdict(metrics: Document) -> str:
 
 
 def _standing(run: Document) -> str:
-    """Return whether it went into production, and why."""
-    promoted = run.get("promoted")
-    if promoted is None:
-        return "Whether it went into production is unknown."
+    """Return whether it was cleared for production, and why."""
+    cleared = run.get("cleared")
+    if cleared is None:
+        return "Whether it was cleared for production is unknown."
     reason = md.say(run.get("reason"))
-    if promoted:
-        return f"When this was written it went into production ({reason})."
-    return f"When this was written it was a candidate, not in production ({reason})."
+    if cleared:
+        return f"It was cleared to go into production ({reason})."
+    return f"It was kept as a candidate, not for production ({reason})."
 
 
 def _criteria(metrics: Document) -> list[str]:

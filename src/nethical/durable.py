@@ -2,8 +2,8 @@
 
 A file or folder appears under its name whole or not at all: it is written under a temporary
 name, synced, renamed, and its folder is synced. Temporary names start with ``.tmp-`` and are
-written only under the lock of their folder, so whoever holds the lock may sweep what a killed
-process left behind.
+written under the lock of their folder (or, for a long result, a lock of their own), so whoever
+holds the lock may sweep what a killed process left behind.
 """
 
 from __future__ import annotations
@@ -109,18 +109,28 @@ def write(path: Path, content: bytes, *, mode: int = 0o644) -> None:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[BinaryIO]:
-    """Give a file to write a long result into; it appears under its name whole, or not at all."""
-    temporary = _temporary(path)
+    """Give a file to write a long result into; it appears under its name whole, or not at all.
+
+    The temporary name follows from the path, so that the next writer takes over what a killed
+    one left; two at once are told apart by a lock on it.
+    """
+    temporary = path.with_name(f"{TEMPORARY}{path.name}")
     with _explained(path, "write"):
-        try:
-            with temporary.open("xb") as file:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        with os.fdopen(descriptor, "wb") as file:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise OSError(16, "another process is writing it") from None
+            try:
+                file.truncate()
                 yield file
                 file.flush()
-                os.fsync(file.fileno())
-            temporary.rename(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+                os.fsync(descriptor)
+                temporary.rename(path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
         _sync_folder(path.parent)
 
 

@@ -95,6 +95,7 @@ class LeaksProbed(Fact):
     dropped: list[str]
     accepted: list[str]
     sorted_by_label: bool
+    probed: bool
 
 
 @dataclass(frozen=True)
@@ -147,13 +148,13 @@ class Evaluated(Fact):
 
 @dataclass(frozen=True)
 class GateDecided(Fact):
-    """The gate judged the model, criterion by criterion."""
+    """The gate judged the model, criterion by criterion; ``cleared`` to become current or not."""
 
     event_type = "gate_decided"
     verdict: str
     criteria: list[dict[str, Any]]
     comparison: dict[str, Any] | None
-    promoted: bool
+    cleared: bool
     reason: str
     gate_readings: int
 

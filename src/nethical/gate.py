@@ -15,10 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nethical.errors import UsageError
 from nethical.metrics.calibration import ece_debiased
-from nethical.metrics.classification import accuracy
 from nethical.metrics.evaluation import brier_skill
-from nethical.metrics.intervals import Interval, clopper_pearson, effective_rows, mean_interval
+from nethical.metrics.intervals import (
+    Interval,
+    clopper_pearson,
+    effective_rows,
+    mean_interval,
+    quantile,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,10 +68,20 @@ class Limits:
     Args:
         max_ece: Largest expected calibration error.
         min_accuracy: Smallest accuracy.
+
+    Raises:
+        UsageError: A limit is not between 0 and 1.
     """
 
     max_ece: float = 0.08
     min_accuracy: float = 0.85
+
+    def __post_init__(self) -> None:
+        for flag, value in (("max-ece", self.max_ece), ("min-accuracy", self.min_accuracy)):
+            if not 0 < value < 1:
+                raise UsageError(
+                    f"--promotion-{flag} is {value}", mend="give a number between 0 and 1"
+                )
 
 
 @dataclass(frozen=True)
@@ -91,7 +107,8 @@ class Evidence:
         gate: The gate part.
         threshold: A row is called positive from this probability on.
         unaccepted_leaks: Columns that nearly decide the label and nobody accepted; None where
-            nobody looked for any.
+            too few rows of a class were there to look for any.
+        is_probed: Whether leaks are a question at all; not so on other data.
         challenges: Further sets that must hold too, by name.
         fairness: Group of each gate row as text, shape (n,), by fairness column.
     """
@@ -101,6 +118,7 @@ class Evidence:
     unaccepted_leaks: tuple[str, ...] | None = ()
     challenges: Mapping[str, ScoredSet] = field(default_factory=dict)
     fairness: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    is_probed: bool = True
 
 
 @dataclass(frozen=True)
@@ -167,7 +185,7 @@ def decide(evidence: Evidence, limits: Limits) -> Decision:
         *_held(evidence.gate, evidence.threshold, limits, ""),
         _recall(evidence.gate, evidence.threshold),
     ]
-    if evidence.unaccepted_leaks is not None:
+    if evidence.is_probed:
         criteria.append(_leaks(evidence.unaccepted_leaks))
     for name, scored in evidence.challenges.items():
         held = _held(scored, evidence.threshold, limits, f"{name}: ")
@@ -205,7 +223,7 @@ def _held(scored: ScoredSet, threshold: float, limits: Limits, prefix: str) -> l
         calibration_error = right = gain = unknown
     else:
         calibration_error = ece_debiased(y_true, y_proba, groups, level=LEVEL)
-        right = accuracy(y_true, y_proba >= threshold, groups, level=LEVEL)
+        right = _exact((y_true == 1) == (y_proba >= threshold), groups)
         gain = brier_skill(y_true, y_proba, groups, level=LEVEL)
     n = len(y_true)
     return [
@@ -213,6 +231,18 @@ def _held(scored: ScoredSet, threshold: float, limits: Limits, prefix: str) -> l
         _at_least(f"{prefix}Accuracy >= {limits.min_accuracy:g}", right, limits.min_accuracy, n),
         _at_least(f"{prefix}Skill over the base rate > 0", gain, 0.0, n, strict=True),
     ]
+
+
+def _exact(hits: NDArray[np.bool_], groups: Groups) -> Interval:
+    """Return a share with bounds that never miss more often than their level.
+
+    With groups, the rows count as many as their design effect leaves, and the bounds widen as
+    Student's quantile does beside the normal one.
+    """
+    successes, n, clusters = effective_rows(hits, groups)
+    shrink = (quantile(LEVEL) / quantile(LEVEL, clusters)) ** 2
+    found = clopper_pearson(successes * shrink, n * shrink, level=LEVEL)
+    return Interval(float(hits.mean()), found.low, found.high)
 
 
 def _at_least(
@@ -269,13 +299,14 @@ def _recall(scored: ScoredSet, threshold: float) -> Criterion:
     if len(hits) == 0 or not np.all(np.isfinite(scored.y_proba)):
         return _unknown(name, Interval(math.nan, math.nan, math.nan), 0.0, len(hits))
     groups = None if scored.groups is None else scored.groups[positive]
-    successes, n, _ = effective_rows(hits, groups)
-    found = clopper_pearson(math.floor(successes), max(math.floor(n), 1), level=LEVEL)
-    value = Interval(float(hits.mean()), found.low, found.high)
-    return _at_least(name, value, 0.0, len(hits), strict=True)
+    return _at_least(name, _exact(hits, groups), 0.0, len(hits), strict=True)
 
 
-def _leaks(columns: tuple[str, ...]) -> Criterion:
+def _leaks(columns: tuple[str, ...] | None) -> Criterion:
+    if columns is None:
+        undecided = Verdict.INSUFFICIENT_EVIDENCE
+        note = "too few rows of a class to probe for leaks"
+        return Criterion("No unaccepted leak", None, None, 0.0, 0, undecided, note=note)
     note = f"{', '.join(columns)} nearly decides the label alone" if columns else ""
     verdict = Verdict.FAIL if columns else Verdict.PASS
     count = float(len(columns))
@@ -319,7 +350,8 @@ def _fairness(evidence: Evidence, limits: Limits) -> Criterion:
             error = ece_debiased(gate.y_true[rows], gate.y_proba[rows], groups, level=LEVEL)
             if math.isnan(error.low):
                 return _unknown(title, error, limits.max_ece, int(rows.sum()))
-            spread = max((error.high - error.estimate) / 1.6449, 1e-12)
+            clusters = None if groups is None else len(np.unique(groups))
+            spread = max((error.high - error.estimate) / quantile(LEVEL, clusters), 1e-12)
             p_value = float(ndtr((limits.max_ece - error.estimate) / spread))
             tests.append((p_value if error.low > 0 else 1.0, f"{column}={level}", error))
     tests.sort(key=lambda test: test[0])

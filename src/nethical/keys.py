@@ -81,7 +81,7 @@ class Keys:
         """Return the key that signs bundles; the first call makes it.
 
         Raises:
-            IntegrityError: The file is damaged, or open to others.
+            IntegrityError: The file is damaged, open to others, or another user's.
             StorageError: It cannot be read or written.
         """
         return _private_key(self._made(_BUNDLE_KEY, _new_bundle_key), self.home / _BUNDLE_KEY)
@@ -98,7 +98,7 @@ class Keys:
         """Return the 32 bytes that blind row digests; the first call makes them.
 
         Raises:
-            IntegrityError: The file is damaged, or open to others.
+            IntegrityError: The file is damaged, open to others, or another user's.
             StorageError: It cannot be read or written.
         """
         return _row_key(self._made(_ROW_KEY, _new_row_key), self.home / _ROW_KEY)
@@ -108,19 +108,13 @@ class Keys:
         return row_key_name(self.row_key())
 
     def row_keys(self) -> list[bytes]:
-        """Return the row key and those before it, newest first."""
+        """Return the row key and those before it, newest first.
+
+        An earlier key is read from ``row.{n}.key``, the higher ``n`` the newer.
+        """
         newest = self.row_key()
         older = [_row_key(_read_private(file), file) for file in self._older_row_keys()]
         return list(dict.fromkeys([newest, *older]))
-
-    def rotate_row_key(self) -> str:
-        """Make a new row key, keep the old one for reading, and return the new fingerprint."""
-        old = self.row_key()
-        with durable.lock(self.home):
-            number = len(self._older_row_keys()) + 1
-            durable.write(self.home / f"row.{number}.key", old, mode=0o600)
-            durable.write(self.home / _ROW_KEY, _new_row_key(), mode=0o600)
-        return self.row_fingerprint()
 
     def export_row_key(self, destination: Path) -> None:
         """Write the row key to a new file that only the user can read.
@@ -144,7 +138,7 @@ class Keys:
         folder, and those believed by this object.
 
         Raises:
-            IntegrityError: A key file is damaged, or others may write it.
+            IntegrityError: A key file is damaged, another user's, or others may write it.
         """
         believed = []
         folder = self.home / "trusted"
@@ -261,6 +255,12 @@ def _status(path: Path) -> os.stat_result | None:
 
 def _check_closed(path: Path, mask: int, verb: str, change: str) -> None:
     status = _status(path)
+    if status and status.st_uid not in (os.geteuid(), 0):
+        raise IntegrityError(
+            f"{path} belongs to another user (uid {status.st_uid})",
+            mend=f"run `chown {os.geteuid()} {path}` if you trust it, or set NETHICAL_HOME to a "
+            "folder of your own",
+        )
     if status and stat.S_IMODE(status.st_mode) & mask:
         raise IntegrityError(f"others may {verb} {path}", mend=f"run `{change} {path}`")
 

@@ -144,7 +144,7 @@ def calibrate(
     """Return the model with its calibrator and thresholds, learnt from the calibrate part."""
     part = prepared.parts["calibrate"]
     scores = model.score(part)
-    calibrator = calibrators.fit(scores, part.y, part.weights)
+    calibrator = calibrators.fit(scores, part.y)
     thresholds = decisions.choose(
         part.y,
         calibrator.predict(scores),

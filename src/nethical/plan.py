@@ -14,6 +14,7 @@ from nethical.history import NAME
 __all__ = ["Plan"]
 
 LARGEST_SEED = 2**63 - 1
+LARGEST = {"seed": LARGEST_SEED, "threads": 1024, "epochs": 1_000_000}
 LARGEST_COUNT = 2**31 - 1
 
 
@@ -82,7 +83,7 @@ class Plan:
         whole = {"epochs": 1, "batch_size": 1, "num_samples": 1, "threads": 1, "seed": 0}
         for flag, least in whole.items():
             value = getattr(self, flag)
-            most = LARGEST_SEED if flag == "seed" else LARGEST_COUNT
+            most = LARGEST.get(flag, LARGEST_COUNT)
             if value is not None and not least <= value <= most:
                 raise UsageError(
                     f"--{flag.replace('_', '-')} is {value}",

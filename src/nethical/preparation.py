@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Prepared", "prepare"]
 
 NEEDED_ROLES = (Role.LABEL, Role.GROUP, Role.FAIRNESS)
+CODED_ROLES = (Role.CATEGORICAL, Role.TEXT, Role.SEQUENCE, Role.ID, *NEEDED_ROLES)
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class Prepared:
         loaded: Where the rows came from, as it was recorded.
         roles: What the columns are, after leaks were dropped.
         leaks: What gives the label away, as it was recorded.
-        unaccepted: Suspect columns that are still read and that nobody accepted.
+        unaccepted: Suspect columns that are still read and that nobody accepted; None where
+            a class has too few rows to probe for any.
         split: How the rows were split, as it was recorded.
         notes: What the user should know about the split.
         parts: The labelled rows of train, calibrate, gate, and tune with a search.
@@ -50,7 +52,7 @@ class Prepared:
     loaded: DataLoaded
     roles: Roles
     leaks: LeaksProbed
-    unaccepted: tuple[str, ...]
+    unaccepted: tuple[str, ...] | None
     split: DataSplit
     notes: tuple[str, ...]
     parts: Mapping[str, LabelledTable]
@@ -88,8 +90,10 @@ def prepare(plan: Plan, run: Run, *, data_digest: str | None = None) -> Prepared
     with run.stage("leaks"):
         table, leaks, unaccepted = _probe(plan, table, run)
     with run.stage("split"):
-        parts, how = _split(plan, table)
-        challenges = {path: _other(plan, table, path) for path in plan.challenge_data}
+        parts, how = _split(plan, table, run)
+        challenges = {
+            path: _challenge(plan, table, path, parts, run) for path in plan.challenge_data
+        }
         split_fact = _record_split(parts, how, run)
     return Prepared(
         loaded, table.roles, leaks, unaccepted, split_fact, how.notes, parts, challenges
@@ -105,6 +109,7 @@ def _find(plan: Plan, run: Run) -> Source:
             num_samples=plan.num_samples,
             seed=plan.seed,
             fall_back=plan.synthetic_fallback,
+            texts=[name for name, role in plan.columns.items() if role in CODED_ROLES],
         )
     if source.fallback:
         run.record(SourceFellBack(source.name, source.fallback))
@@ -143,7 +148,7 @@ def _read(plan: Plan, source: Source, run: Run) -> tuple[LabelledTable, DataLoad
 
 def _probe(
     plan: Plan, table: LabelledTable, run: Run
-) -> tuple[LabelledTable, LeaksProbed, tuple[str, ...]]:
+) -> tuple[LabelledTable, LeaksProbed, tuple[str, ...] | None]:
     """Return the table without dropped columns, what was found, and what nobody accepted."""
     for column in plan.accept_leaks:
         if column not in table.frame.column_names:
@@ -155,13 +160,21 @@ def _probe(
     unaccepted = tuple(c for c in found.columns if c not in {*dropped, *plan.accept_leaks})
     if dropped:
         table = table.with_roles(table.roles.without(set(dropped)))
+        if not table.features:
+            raise DataError(
+                f"no column is left to learn from without {', '.join(map(repr, dropped))}",
+                mend="add columns that do not give the label away",
+            )
     fact = LeaksProbed(
         [suspect.to_document() for suspect in found.suspects],
         list(dropped),
         [c for c in plan.accept_leaks if c in found.columns],
         found.sorted_by_label,
+        found.probed,
     )
     run.record(fact)
+    if not found.probed:
+        run.warn(f"a class has fewer than {leak_probes.FEWEST_PER_CLASS} rows: leaks not probed")
     for suspect in found.suspects:
         if suspect.column in dropped:
             outcome = "it is left out"
@@ -175,38 +188,87 @@ def _probe(
         )
     if found.sorted_by_label:
         run.warn("the rows are sorted by label; parts are drawn by hash, so each has both classes")
-    return table, fact, unaccepted
+    return table, fact, unaccepted if found.probed else None
 
 
-def _split(plan: Plan, table: LabelledTable) -> tuple[dict[str, LabelledTable], Split]:
+def _split(plan: Plan, table: LabelledTable, run: Run) -> tuple[dict[str, LabelledTable], Split]:
     """Return the parts, and how the rows of the table itself were split."""
     if plan.test_data is None:
         how = split.split(table, strategy=plan.split, column=plan.split_column, seed=plan.seed)
-        return {name: table.rows(how.mask(name)) for name in how.counts()}, how
+        parts = {name: table.rows(how.mask(name)) for name in how.counts()}
+        return (parts if plan.split_column is None else _apart(plan, parts, run)), how
     if plan.split_column is not None:
         raise UsageError(
             "both --test-data and --split-column name the gate part", mend="pass one of them"
         )
     shares = {"calibrate": 0.25, "train": 0.75}
     how = split.split(table, strategy=plan.split, seed=plan.seed, shares=shares)
-    gate = _other(plan, table, plan.test_data)
+    gate = _other(plan, table, plan.test_data, run)
     if gate.y.min() == gate.y.max():
         raise DataError(
             f"{plan.test_data} holds one class only ({len(gate)} labelled rows)",
             mend="judge on rows of both classes",
         )
-    key = seed_key(plan.seed, "split")
-    known = int(np.isin(gate.digests(key)[:, 0], table.digests(key)[:, 0]).sum())
-    shared = (f"{known:,} test rows equal or nearly equal a training row",) * bool(known)
-    how = replace(how, strategy="given", notes=(*how.notes, *shared))
-    return {**{name: table.rows(how.mask(name)) for name in how.counts()}, "gate": gate}, how
+    parts = {**{name: table.rows(how.mask(name)) for name in how.counts()}, "gate": gate}
+    return _apart(plan, parts, run), replace(how, strategy="given")
 
 
-def _other(plan: Plan, table: LabelledTable, data: str) -> LabelledTable:
-    """Return the labelled rows of another source, read as this table is."""
+def _apart(plan: Plan, parts: dict[str, LabelledTable], run: Run) -> dict[str, LabelledTable]:
+    """Return given parts without the learning rows that a gate row equals, or groups with."""
+    gate = parts["gate"]
+    kept = {}
+    for name, part in parts.items():
+        known = split.shared(part, gate, seed=plan.seed)
+        kept[name] = part.rows(~known) if name != "gate" and known.any() else part
+    left_out = sum(len(parts[name]) - len(part) for name, part in kept.items())
+    if left_out:
+        run.warn(
+            f"{left_out:,} training rows equal a test row or share its group; they are left out"
+        )
+    for name, part in kept.items():
+        if len(np.unique(part.y)) == 1 or len(part) == 0:
+            raise DataError(
+                f"the {name} part holds {len(part)} rows of one class or none, "
+                "once rows that the gate part holds too are left out",
+                mend="give test rows that the training data do not hold",
+            )
+    return kept
+
+
+def _challenge(
+    plan: Plan, table: LabelledTable, data: str, parts: dict[str, LabelledTable], run: Run
+) -> LabelledTable:
+    """Return the rows of a challenge set that the model does not learn from."""
+    rows = _other(plan, table, data, run)
+    known = np.zeros(len(rows), dtype=bool)
+    for name, part in parts.items():
+        if name != "gate":
+            known |= split.shared(rows, part, seed=plan.seed)
+    if known.all():
+        raise DataError(
+            f"{data} holds no row that the model does not learn from",
+            mend="give a challenge set of other rows",
+        )
+    if known.any():
+        run.warn(
+            f"{int(known.sum()):,} rows of {data} equal a training row or share its group; "
+            "they are left out"
+        )
+    return rows.rows(~known) if known.any() else rows
+
+
+def _other(plan: Plan, table: LabelledTable, data: str, run: Run) -> LabelledTable:
+    """Return the labelled rows of another source, read as this table is, recorded."""
+    coded = (Role.CATEGORICAL, Role.TEXT)
+    texts = [c.name for c in table.roles.columns if c.feature in coded or c.role in CODED_ROLES]
     with _readable(data):
         source = sources.find(
-            data, model_type=plan.model_type, num_samples=None, seed=plan.seed, fall_back=False
+            data,
+            model_type=plan.model_type,
+            num_samples=None,
+            seed=plan.seed,
+            fall_back=False,
+            texts=texts,
         )
     needed = [c.name for c in table.roles.columns if c.feature or c.role in NEEDED_ROLES]
     missing = [name for name in needed if name not in source.frame.column_names]
@@ -214,7 +276,19 @@ def _other(plan: Plan, table: LabelledTable, data: str) -> LabelledTable:
         raise DataError(
             f"{data} lacks column {missing[0]!r}", mend="give it the columns of the training data"
         )
-    other, _ = LabelledTable.read(numbers_read(source.frame, table.roles), table.roles)
+    other, unlabelled = LabelledTable.read(numbers_read(source.frame, table.roles), table.roles)
+    run.record(
+        DataLoaded(
+            source.name,
+            len(other),
+            source.frame.num_columns,
+            unlabelled,
+            table_digest(source.frame),
+            source.details,
+        )
+    )
+    if unlabelled:
+        run.warn(f"{unlabelled:,} rows of {data} have no label and are left out")
     if len(other) == 0:
         raise DataError(f"{data} holds no labelled row", mend="fill the labels in")
     return other

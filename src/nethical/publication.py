@@ -182,7 +182,7 @@ def _record(
         "environment": environment(plan),
         "warnings": list(run.warnings),
         "comparison": judged.comparison_document(),
-        "promoted": judged.promote,
+        "cleared": judged.promote,
         "reason": judged.reason,
     }
 

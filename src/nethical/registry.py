@@ -106,8 +106,8 @@ class Registry:
         claims = {**claims, "name": name}
         signature = sign(files, name=model_id, key=self.keys.bundle_key(), claims=claims)
         with self._writing() as history:
-            path = self._shelf.add(model_id, {**files, SIGNATURE_FILE: signature})
             current = self.current(name)
+            path = self._shelf.add(model_id, {**files, SIGNATURE_FILE: signature})
             promote = promote and (current.name if current else None) == baseline
             status = "current" if promote else "candidate"
             self._commit(history, [self._entry("published", model_id, name, status, details)])
@@ -117,7 +117,8 @@ class Registry:
         """Return the folder of the version in production, or None.
 
         Raises:
-            IntegrityError: The link points to a version that is not there.
+            IntegrityError: The link points to a version that is not there, does not verify, or
+                was signed for another name.
         """
         _check_word(NAME, "model name", name)
         model_id = self._shelf.linked(name)
@@ -129,6 +130,7 @@ class Registry:
                 f"{name} has {path} in production, which is not there",
                 mend="run `nethical models rollback` or `nethical models promote`",
             )
+        self._verify_for(name, model_id)
         return path
 
     def names(self) -> list[str]:
@@ -171,7 +173,9 @@ class Registry:
                 model id, or the path of a bundle.
 
         Raises:
-            UsageError: It is none of these, or the beginning of several ids.
+            UsageError: It is none of these, the beginning of several ids, or a name that has
+                nothing in production.
+            IntegrityError: What a name has in production was not signed for it.
         """
         present = self._shelf.present()
         matches = [model_id for model_id in present if reference and model_id.startswith(reference)]
@@ -179,6 +183,12 @@ class Registry:
             return self._shelf.versions / reference
         if NAME.fullmatch(reference) and (current := self.current(reference)):
             return current
+        if self._is_name(reference):
+            raise UsageError(
+                f"{reference} has nothing in production",
+                mend=f"choose one with `nethical models list --name {reference}`, and name its id "
+                "or put it into production with `nethical models promote`",
+            )
         if len(matches) == 1:
             return self._shelf.versions / matches[0]
         if os.path.isdir(reference):  # noqa: PTH112 - says no to odd references, never raises
@@ -197,7 +207,8 @@ class Registry:
         """Return the bundle of a model, once its signature and every digest hold.
 
         Raises:
-            IntegrityError: It is not what was signed, or another model lies under its id.
+            IntegrityError: It is not what was signed, another model lies under its id, or a
+                name has in production what was signed for another one.
         """
         found = bundle.read(self.find(reference), self.keys.trusted())
         if self._owns(found.path) and found.model_id != found.path.name:
@@ -234,11 +245,12 @@ class Registry:
             raise UsageError(
                 f"{path} is not in {self.models_dir}", mend="name a model of this registry"
             )
-        with self._writing() as history:
+        with self._writing(mending=True) as history:
             model_id = self.verify(path.resolve().name).model_id
             if model_id not in history.versions:
                 raise UsageError(f"{model_id} was signed for no model name", mend="train it here")
             name = history.versions[model_id].name
+            self._verify_for(name, model_id)
             if history.current.get(name) == model_id:
                 raise UsageError(
                     f"{model_id} is in production as {name} already", mend="name another version"
@@ -259,14 +271,14 @@ class Registry:
         """
         _check_reason(reason)
         self._check_not_empty()
-        with self._writing() as history:
+        with self._writing(mending=True) as history:
             previous = history.predecessor(name)
             if previous is None:
                 raise UsageError(
                     f"{name!r} has no previous version in {self.models_dir}",
                     mend="put a version into production with `nethical models promote`",
                 )
-            self.verify(previous)
+            self._verify_for(name, previous)
             details = {"replaces": history.current.get(name), "reason": reason}
             entry = self._entry("rolled_back", previous, name, "current", details, by)
             self._commit(history, [entry])
@@ -314,11 +326,11 @@ class Registry:
         return [old.model_id for old in pruned]
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[History]:
-        """Hold the lock of a healed registry, and give its history."""
+    def _writing(self, *, mending: bool = False) -> Iterator[History]:
+        """Hold the lock of a healed registry, and give its history; see ``_corrections``."""
         with self._shelf.locked():
             history = History(self._shelf.entries())
-            self._commit(history, self._corrections(history))
+            self._commit(history, self._corrections(history, mending=mending))
             yield history
 
     def _commit(self, history: History, entries: list[Entry]) -> None:
@@ -328,11 +340,24 @@ class Registry:
             history.add(entry)
         self._shelf.link(history)
 
-    def _corrections(self, history: History) -> list[Entry]:
-        """Return the lines that a kill, or a hand, left unwritten."""
+    def _corrections(self, history: History, *, mending: bool = False) -> list[Entry]:
+        """Return the lines that a kill, or a hand, left unwritten.
+
+        Args:
+            history: What the lines say.
+            mending: Count a link to a version that was not signed for it as no link at all, so
+                that a promotion or a rollback can replace it.
+
+        Raises:
+            IntegrityError: There is such a link, and this is not the act that mends it.
+        """
         present = self._shelf.present()
         links = {name: self._shelf.linked(name) for name in self._shelf.names()}
-        linked = {name: link for name, link in links.items() if link in present}
+        linked = {
+            name: link
+            for name, link in links.items()
+            if link in present and self._believed(history, name, link, mending=mending)
+        }
         found = [
             (model_id, name, "candidate")
             for model_id in present
@@ -342,6 +367,40 @@ class Registry:
             self._entry("healed", model_id, name, status)
             for model_id, name, status in [*found, *history.disagreements(present, linked)]
         ]
+
+    def _believed(self, history: History, name: str, model_id: str, *, mending: bool) -> bool:
+        """Return whether a link may tell the history what is in production."""
+        if history.current.get(name) == model_id:
+            return True  # nothing to heal; whoever uses the link verifies it
+        try:
+            self._verify_for(name, model_id)
+        except IntegrityError:
+            if not mending:
+                raise
+            return False
+        return True
+
+    def _verify_for(self, name: str, model_id: str) -> None:
+        """Raise unless a version verifies and was signed for this name."""
+        signed_for = self.verify(model_id).claims.get("name")
+        if signed_for != name:
+            raise IntegrityError(
+                f"{model_id} cannot be in production as {name}: it was signed for {signed_for!r}",
+                mend=f"run `nethical models rollback {name}`, or `nethical models promote` with "
+                f"a version of {name}",
+            )
+
+    def _is_name(self, reference: str) -> bool:
+        """Return whether a version was ever published, or is signed, under this name."""
+        if not NAME.fullmatch(reference):
+            return False
+        entries = self.history()
+        registered = {entry["model_id"] for entry in entries}
+        return any(entry["name"] == reference for entry in entries) or any(
+            self._signed_name(model_id) == reference
+            for model_id in self._shelf.present()
+            if model_id not in registered
+        )
 
     def _signed_name(self, model_id: str) -> str | None:
         """Return the name that a version without history was signed for."""

@@ -91,6 +91,8 @@ def predict(
         raise UsageError(
             f"{out} has no known table format", mend=f"name it with one of {', '.join(OUTPUTS)}"
         )
+    if data.exists() and data.resolve() in (out.resolve(), *out.resolve().parents):
+        raise UsageError(f"{out} would overwrite the data", mend="write to another place")
     written = ("probability", "decision", *(("reasons",) if reasons else ()))
     clash = next((name for name in keep if name in written), None)
     if clash is not None:
@@ -167,7 +169,7 @@ def examine(
     threshold = model.thresholds.block
     evaluation = evaluate(y_true, y_proba, codes, threshold=threshold, budget=budget)
     scored = gate.ScoredSet(y_true, y_proba, codes)
-    evidence = gate.Evidence(scored, threshold, unaccepted_leaks=None, fairness=by_kind)
+    evidence = gate.Evidence(scored, threshold, fairness=by_kind, is_probed=False)
     return Examination(evaluation, gate.decide(evidence, limits), unlabelled)
 
 
@@ -187,19 +189,11 @@ def _batches(model: TrainedModel, data: Path, keep: Sequence[str]) -> Iterator[p
 
 
 def _types(model: TrainedModel) -> dict[str, Any]:
-    """Return what CSV cells hold, where training tells.
-
-    A column that was made categorical by hand may have been numbers, whose spelling in the file
-    (007, 1.0) is not that of its levels: such cells are left to the reader, as in training.
-    """
+    """Return what CSV cells hold, as in training."""
     import pyarrow as pa
 
     kinds = {Role.NUMERIC: pa.float64(), Role.CATEGORICAL: pa.string(), Role.TEXT: pa.string()}
-    return {
-        f.name: kinds[f.feature]
-        for f in model.roles.features
-        if f.feature in kinds and not (f.feature == Role.CATEGORICAL and f.why == "as given")
-    }
+    return {f.name: kinds[f.feature] for f in model.roles.features if f.feature in kinds}
 
 
 def _opened(

@@ -99,6 +99,11 @@ class TrainedModel:
         positive = self.probabilities(self.table(frame))
         words = np.array(decisions.DECISIONS)[decisions.decide(positive, self.thresholds)]
         native = nw.from_native(frame, eager_only=True)
+        taken = {"probability", "decision"} & set(native.columns)
+        if taken:
+            raise DataError(
+                f"the frame has a column {min(taken)!r} of its own", mend="rename that column"
+            )
         backend = nw.get_native_namespace(native)
         return native.with_columns(
             nw.new_series("probability", positive, backend=backend),
@@ -140,7 +145,8 @@ class TrainedModel:
         files = {"model.json": (text + "\n").encode()}
         if parts.arrays:
             buffer = io.BytesIO()
-            np.savez(buffer, allow_pickle=False, **dict(sorted(parts.arrays.items())))
+            arrays: dict[str, Any] = dict(sorted(parts.arrays.items()))
+            np.savez(buffer, **arrays)
             files["arrays.npz"] = buffer.getvalue()
         return files | {name: text.encode() for name, text in parts.texts.items()}
 
@@ -226,7 +232,8 @@ def load(path: str | Path, *, keys: Keys | None = None) -> TrainedModel:
         keys: Whose signatures to believe; default: the user's own keys and those trusted.
 
     Raises:
-        IntegrityError: The bundle is not what was signed, or by a key that is not trusted.
+        IntegrityError: The bundle is not what was signed, or by a key that is not trusted, or
+            ``models/current/NAME`` leads to a model of another name.
 
     Example:
         >>> load("models/current/logistic").predict_proba(frame)  # doctest: +SKIP

@@ -167,7 +167,7 @@ class Narrator:
         self._console.line(f"[INFO] Promotion Gate: {fact.verdict}")
         for criterion in fact.criteria:
             self._console.line(f"  {criterion_line(criterion)}")
-        becomes = "promote" if fact.promoted else "keep as a candidate"
+        becomes = "promote" if fact.cleared else "keep as a candidate"
         self._console.line(f"[INFO] Decision: {becomes}; {fact.reason}")
 
     @_say.register

@@ -21,7 +21,7 @@ from nethical.errors import DataError
 if TYPE_CHECKING:
     import gzip
     import zipfile
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import pyarrow as pa
@@ -64,12 +64,13 @@ class _File:
         return f"{self.path} ({self.member})" if self.member else str(self.path)
 
 
-def load(path: Path, *, encoding: str = "utf8") -> pa.Table:
+def load(path: Path, *, encoding: str = "utf8", texts: Collection[str] = ()) -> pa.Table:
     """Return the whole table of a file or folder, normalised.
 
     Args:
         path: A table file, an archive of such files, or a folder of them.
         encoding: Of text files.
+        texts: Columns of CSV files that hold names or codes, never numbers (00501).
 
     Raises:
         DataError: It is missing, empty, of no known format, or cannot be parsed; the text says
@@ -77,7 +78,7 @@ def load(path: Path, *, encoding: str = "utf8") -> pa.Table:
     """
     import pyarrow as pa
 
-    tables = [(file, normalise(_read(file, encoding))) for file in data_files(path)]
+    tables = [(file, normalise(_read(file, encoding, texts))) for file in data_files(path)]
     first_file, first = tables[0]
     for file, table in tables[1:]:
         if table.column_names != first.column_names:
@@ -331,6 +332,8 @@ def _sniff(file: _File, encoding: str) -> None:
         raise DataError(f"{file} is a pointer to a large file", mend="run `git lfs pull` first")
     if not start:
         raise DataError(f"{file} is empty", mend="name a file with a header and rows")
+    if file.format == "jsonl" and not start.startswith((b"{", b"[")):
+        raise DataError(f"{file} holds no JSON objects", mend="save one object a line")
 
 
 def _head(file: _File) -> bytes:
@@ -339,18 +342,23 @@ def _head(file: _File) -> bytes:
     return head.removeprefix(BYTE_ORDER_MARK)
 
 
-def _read(file: _File, encoding: str) -> pa.Table:
+def _read(file: _File, encoding: str, texts: Collection[str]) -> pa.Table:
     with _explained(file):
         _sniff(file, encoding)
         if file.format == "jsonl" and _is_array(file):
             return _read_array(file)
         with _source(file) as source:
-            frame = _parse(file, source, encoding)
+            frame = _parse(file, source, encoding, texts)
         frame.column_names  # noqa: B018 - decodes the header, which may be no UTF-8
         return frame
 
 
-def _parse(file: _File, source: Any, encoding: str) -> pa.Table:  # noqa: ANN401 - path or stream
+def _parse(
+    file: _File,
+    source: Any,  # noqa: ANN401 - path or stream
+    encoding: str,
+    texts: Collection[str],
+) -> pa.Table:
     if file.format == "parquet":
         import pyarrow.parquet as pq
 
@@ -362,7 +370,7 @@ def _parse(file: _File, source: Any, encoding: str) -> pa.Table:  # noqa: ANN401
     import pyarrow as pa
     from pyarrow import csv
 
-    options = _csv_options(file, encoding, {})
+    options = _csv_options(file, encoding, dict.fromkeys(texts, pa.string()))
     try:
         return csv.read_csv(source, **options)
     except pa.ArrowInvalid as error:
@@ -426,8 +434,8 @@ def _csv_options(file: _File, encoding: str, types: Mapping[str, Any]) -> dict[s
         ),
         "convert_options": csv.ConvertOptions(
             column_types=dict(types) or None,
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
+            # NA may be a country: among texts only the empty one is missing (see normalise).
+            strings_can_be_null=False,
         ),
     }
 

@@ -76,6 +76,7 @@ NEGATIVE_WORDS = frozenset(
         "none",
     ]
 )
+MISSING_WORDS = frozenset(["", "na", "n/a", "nan", "null"])
 MANY_CLASSES = 10
 
 
@@ -208,4 +209,5 @@ def _text(value: object) -> str | None:
         return str(value).lower()
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return str(value).strip() or None
+    text = str(value).strip()
+    return None if text.lower() in MISSING_WORDS else text

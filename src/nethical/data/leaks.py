@@ -24,6 +24,7 @@ __all__ = ["Leaks", "Suspect", "probe"]
 SUSPECT_ROC = 0.995
 SAMPLE_ROWS = 100_000
 FEWEST_PER_CLASS = 20
+QUANTILES = np.arange(1, 50) / 50
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,12 @@ class Leaks:
     Args:
         suspects: Columns that nearly decide the label.
         sorted_by_label: Whether the file has its classes one after the other.
+        probed: Whether both classes have rows enough to probe columns.
     """
 
     suspects: tuple[Suspect, ...]
     sorted_by_label: bool
+    probed: bool = True
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -85,7 +88,7 @@ def probe(table: LabelledTable, *, seed: int) -> Leaks:
     if len(table) > SAMPLE_ROWS:
         sample = table.rows(np.sort(rng.choice(len(table), SAMPLE_ROWS, replace=False)))
     if min(int(sample.y.sum()), int(len(sample) - sample.y.sum())) < FEWEST_PER_CLASS:
-        return Leaks((), sorted_by_label)
+        return Leaks((), sorted_by_label, probed=False)
     half = rng.permutation(len(sample)) % 2 == 0
     suspects = [*_features(sample, half), *_ids(sample, sorted_by_label=sorted_by_label)]
     return Leaks(tuple(suspects), sorted_by_label)
@@ -98,9 +101,11 @@ def _features(table: LabelledTable, half: NDArray[np.bool_]) -> list[Suspect]:
         if column.feature == Role.NUMERIC:
             values = table.numeric(column.name)
             missing = missing | np.isnan(values)
-            roc_auc = _rank_auc(np.where(missing, np.nanmin(values, initial=0.0), values), table.y)
+            filled = np.where(missing, np.nanmin(values, initial=0.0), values)
+            levels = np.searchsorted(np.unique(np.quantile(filled, QUANTILES)), filled)
+            roc_auc = max(_rank_auc(filled, table.y), _level_auc(levels, table.y, half))
         else:
-            roc_auc = _level_auc(table, column.name, half)
+            roc_auc = _level_auc(table.codes(column.name)[0], table.y, half)
         gaps = _rank_auc(missing.astype(float), table.y)
         if gaps >= SUSPECT_ROC:
             found.append(Suspect(column.name, gaps, "where it is missing", is_feature=True))
@@ -132,18 +137,17 @@ def _is_number(table: LabelledTable, name: str) -> bool:
     return bool(pa.types.is_integer(table.frame.schema.field(name).type))
 
 
-def _level_auc(table: LabelledTable, name: str, half: NDArray[np.bool_]) -> float:
+def _level_auc(codes: NDArray[np.int64], y: NDArray[np.int8], half: NDArray[np.bool_]) -> float:
     """Return the ROC area of the positive share of each value, learnt on the other half."""
-    codes, levels = table.codes(name)
-    if len(levels) > len(table) // 2:
+    n_levels = int(codes.max()) + 1
+    if n_levels > len(y) // 2:
         return 0.5
-    scores = np.empty(len(table))
+    scores = np.empty(len(y))
     for learnt, scored in ((half, ~half), (~half, half)):
-        counts = np.bincount(codes[learnt], minlength=len(levels))
-        hits = np.bincount(codes[learnt], weights=table.y[learnt], minlength=len(levels))
-        base = table.y[learnt].mean()
-        scores[scored] = ((hits + base) / (counts + 1))[codes[scored]]
-    return _rank_auc(scores, table.y)
+        counts = np.bincount(codes[learnt], minlength=n_levels)
+        hits = np.bincount(codes[learnt], weights=y[learnt], minlength=n_levels)
+        scores[scored] = ((hits + y[learnt].mean()) / (counts + 1))[codes[scored]]
+    return _rank_auc(scores, y)
 
 
 def _rank_auc(values: NDArray[Any], y: NDArray[np.int8]) -> float:

@@ -72,8 +72,14 @@ def keyed_digests(columns: Sequence[NDArray[np.uint64]], key: bytes) -> NDArray[
     return digests
 
 
-def column_words(column: pa.ChunkedArray) -> NDArray[np.uint64]:
-    """Return one 64-bit word a value, shape (n,), equal for near-duplicates."""
+def column_words(column: pa.ChunkedArray, *, blurred: bool = False) -> NDArray[np.uint64]:
+    """Return one 64-bit word a value, shape (n,).
+
+    Args:
+        column: Numbers, texts, or lists of texts.
+        blurred: Whether texts that differ in case, white space or digits only are one, as in
+            prose; names and codes are told apart to the last character.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -82,11 +88,9 @@ def column_words(column: pa.ChunkedArray) -> NDArray[np.uint64]:
         return np.full(len(column), MISSING)
     if pa.types.is_large_list(kind):
         column = pc.binary_join(column, pa.scalar("\x1f", pa.large_string()))
-    elif pa.types.is_timestamp(kind):
-        column = column.cast(pa.int64())
     elif not pa.types.is_large_string(kind):
         return _number_words(column)
-    return _text_words(column)
+    return exact_words(_blurred(column) if blurred else column)
 
 
 def _number_words(column: pa.ChunkedArray) -> NDArray[np.uint64]:
@@ -98,16 +102,11 @@ def _number_words(column: pa.ChunkedArray) -> NDArray[np.uint64]:
     return np.asarray(words)
 
 
-def _text_words(column: pa.ChunkedArray) -> NDArray[np.uint64]:
-    import pyarrow as pa
+def _blurred(column: pa.ChunkedArray) -> pa.ChunkedArray:
     import pyarrow.compute as pc
 
-    if pa.types.is_integer(column.type):
-        words = column.fill_null(0).to_numpy().astype(np.uint64)
-        words[column.is_null().to_numpy()] = MISSING
-        return np.asarray(words)
     plain = pc.replace_substring_regex(pc.utf8_lower(column), r"\d+", "0")
-    return exact_words(pc.utf8_trim_whitespace(pc.replace_substring_regex(plain, r"\s+", " ")))
+    return pc.utf8_trim_whitespace(pc.replace_substring_regex(plain, r"\s+", " "))
 
 
 def exact_words(column: pa.ChunkedArray) -> NDArray[np.uint64]:

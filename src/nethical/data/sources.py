@@ -20,7 +20,7 @@ from nethical.data.table import normalise, to_arrow
 from nethical.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     import pyarrow as pa
 
@@ -65,6 +65,7 @@ def find(
     num_samples: int | None,
     seed: int,
     fall_back: bool = True,
+    texts: Collection[str] = (),
 ) -> Source:
     """Return the table to learn from.
 
@@ -75,6 +76,7 @@ def find(
         num_samples: Rows to generate or draw; None for the default.
         seed: Decides what is generated and drawn.
         fall_back: Whether synthetic rows may stand in when nothing was named.
+        texts: Columns that hold names or codes, never numbers.
 
     Raises:
         DataError: The source cannot be had, or nothing was named and no fallback is allowed.
@@ -85,14 +87,15 @@ def find(
             "both a data path and a Kaggle set were named", mend="name one source of rows"
         )
     if kaggle:
-        return _sampled(_from_kaggle(kaggle), num_samples, seed)
+        return _sampled(_from_kaggle(kaggle, texts), num_samples, seed)
     if isinstance(data, str) and data.startswith("sklearn:"):
         return _sampled(_from_sklearn(data.removeprefix("sklearn:")), num_samples, seed)
     if isinstance(data, str) and data.startswith("synthetic:"):
         return _generated(data.removeprefix("synthetic:"), num_samples or DEFAULT_SAMPLES, seed)
     if isinstance(data, (str, Path)):
         path = Path(data)
-        return _sampled(Source(f"file:{path.name}", files.load(path)), num_samples, seed)
+        source = Source(f"file:{path.name}", files.load(path, texts=texts))
+        return _sampled(source, num_samples, seed)
     if data is not None:
         return _sampled(Source("frame", to_arrow(data)), num_samples, seed)
     return _unnamed(model_type, num_samples or DEFAULT_SAMPLES, seed, fall_back=fall_back)
@@ -155,7 +158,7 @@ def _from_sklearn(name: str) -> Source:
     return Source(f"sklearn:{name}", normalise(table))
 
 
-def _from_kaggle(handles: Sequence[str]) -> Source:
+def _from_kaggle(handles: Sequence[str], texts: Collection[str]) -> Source:
     import pyarrow as pa
 
     from nethical.data import kaggle
@@ -165,7 +168,7 @@ def _from_kaggle(handles: Sequence[str]) -> Source:
         base, _, file = handle.partition(":")
         download = kaggle.download(base)
         path = download.folder / _table_of(download, base, file)
-        frames.append(files.load(path))
+        frames.append(files.load(path, texts=texts))
         pinned.append(download.handle)
         digests[download.handle] = download.files
     names = [frame.column_names for frame in frames]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from nethical.data.table import LabelledTable
 
-__all__ = ["PARTS", "SHARES", "SHARES_WITH_SEARCH", "Split", "split"]
+__all__ = ["PARTS", "SHARES", "SHARES_WITH_SEARCH", "Split", "shared", "split"]
 
 PARTS = ("train", "tune", "calibrate", "gate")
 SHARES = {"gate": 0.2, "calibrate": 0.2, "train": 0.6}
@@ -104,6 +104,39 @@ def split(
     return result
 
 
+def shared(rows: LabelledTable, among: LabelledTable, *, seed: int) -> NDArray[np.bool_]:
+    """Return which rows another table holds too, shape (n,): equal ones, or of a same group.
+
+    Where rows have few possible values, equal rows are separate observations and not counted.
+
+    Args:
+        rows: The rows to look at.
+        among: The other table.
+        seed: Any; decides the hash.
+    """
+    key = seed_key(seed, "split")
+    theirs = _unit(among.digests(key))
+    known = np.zeros(len(rows), dtype=bool)
+    if _tell_apart(np.sort(theirs))[0]:
+        known |= np.isin(_unit(rows.digests(key)), theirs)
+    name = rows.roles.one(Role.GROUP)
+    if name is not None:
+        import pyarrow as pa
+
+        mine, others = (exact_words(pa.chunked_array([t.texts(name)])) for t in (rows, among))
+        grouped = ~rows.texts(name).is_null().to_numpy(zero_copy_only=False)
+        known |= grouped & np.isin(mine, others)
+    return known
+
+
+def _tell_apart(ordered: NDArray[np.uint64]) -> tuple[bool, NDArray[np.int64], NDArray[np.int64]]:
+    """Return whether sorted digests tell rows apart, where equal ones start, and how many."""
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+    sizes = np.diff(np.append(starts, len(ordered)))
+    largest = max(LARGE_BLOCK * len(ordered), 2)
+    return len(starts) >= FEW_DISTINCT and bool(sizes.max() <= largest), starts, sizes
+
+
 def _unit(digests: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return np.ascontiguousarray(digests[:, 0])
 
@@ -116,14 +149,12 @@ def _row_positions(table: LabelledTable, seed: int) -> tuple[NDArray[np.uint64],
     """
     key = seed_key(seed, "split")
     positions = _unit(table.digests(key))
-    ordered = np.sort(positions)
-    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
-    sizes = np.diff(np.append(starts, len(ordered)))
-    if len(starts) >= FEW_DISTINCT and sizes.max() <= max(LARGE_BLOCK * len(table), 2):
+    apart, starts, sizes = _tell_apart(np.sort(positions))
+    if apart:
         return positions, len(table) - len(starts)
-    occurrence = np.empty(len(ordered), dtype=np.uint64)
+    occurrence = np.empty(len(positions), dtype=np.uint64)
     order = np.argsort(positions, kind="stable")
-    occurrence[order] = np.arange(len(ordered)) - np.repeat(starts, sizes)
+    occurrence[order] = np.arange(len(positions)) - np.repeat(starts, sizes)
     return _unit(keyed_digests([positions, occurrence], key)), None
 
 
@@ -135,8 +166,11 @@ def _group_positions(table: LabelledTable, seed: int) -> NDArray[np.uint64]:
         )
     import pyarrow as pa
 
-    words = exact_words(pa.chunked_array([table.texts(name)]))
-    return _unit(keyed_digests([words], seed_key(seed, "split")))
+    texts = table.texts(name)
+    key = seed_key(seed, "split")
+    positions = _unit(keyed_digests([exact_words(pa.chunked_array([texts]))], key))
+    alone = texts.is_null().to_numpy(zero_copy_only=False)
+    return np.where(alone, _unit(table.digests(key)), positions)
 
 
 def _hashed(
@@ -171,9 +205,8 @@ def _temporal(
     order = list(shares)[::-1]
     edges = np.cumsum([shares[part] for part in order])[:-1]
     codes = np.array([PARTS.index(part) for part in order], dtype=np.int8)
-    moments, inverse, sizes = np.unique(instants, return_inverse=True, return_counts=True)
+    _, inverse, sizes = np.unique(instants, return_inverse=True, return_counts=True)
     middle = (np.cumsum(sizes) - sizes / 2) / len(instants)
-    del moments
     return codes[np.searchsorted(edges, middle, side="right")][inverse], []
 
 

@@ -53,7 +53,13 @@ def to_arrow(frame: Any, names: tuple[str, ...] = ()) -> pa.Table:  # noqa: ANN4
             f"cannot read a table from {type(frame).__name__}",
             mend="pass a pandas, polars or pyarrow frame, or a numpy array",
         ) from error
-    return normalise(eager.to_arrow())
+    try:
+        return normalise(eager.to_arrow())
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise DataError(
+            f"a column of the frame cannot be read: {str(error).splitlines()[0]}",
+            mend="give each column values of one kind",
+        ) from error
 
 
 def normalise(frame: pa.Table) -> pa.Table:
@@ -109,9 +115,22 @@ def _normal(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
         target = pa.large_list(pa.large_string())
     if target is None:
         return pa.chunked_array([pa.nulls(len(column))])
+    if target == pa.large_string():
+        return _without_empty(column.cast(target))
     if types.is_timestamp(kind) and kind.tz is not None:
         column = column.cast(pa.timestamp(kind.unit, "UTC"))
     return column if kind == target else column.cast(target, safe=False)
+
+
+def _without_empty(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return texts with the empty one missing, as CSV files cannot tell them apart."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    empty = pc.equal(column, pa.scalar("", pa.large_string()))
+    if not pc.any(empty).as_py():
+        return column
+    return pc.if_else(empty, pa.scalar(None, pa.large_string()), column)
 
 
 def table_digest(frame: pa.Table) -> str:
@@ -207,7 +226,7 @@ class Table:
 
             column = pc.binary_join(column, pa.scalar(" ", pa.large_string()))
         if pa.types.is_floating(column.type):
-            column = _whole_as_int(column)
+            return _number_texts(column)
         return _single(column.cast(pa.large_string()), pa.large_string())
 
     def items(self, name: str) -> pa.LargeListArray:
@@ -243,14 +262,19 @@ def _single(column: pa.ChunkedArray, kind: pa.DataType) -> Any:  # noqa: ANN401 
     return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], kind)
 
 
-def _whole_as_int(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return whole floats as integers, so that 1 and 1.0 are one category."""
+def _number_texts(column: pa.ChunkedArray) -> pa.LargeStringArray:
+    """Return numbers as text, each by itself: whole ones as integers, so that 1.0 is 1."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    if pc.all(pc.equal(column, pc.floor(column))).as_py():
-        return column.cast(pa.int64(), safe=False)
-    return column
+    encoded = _single(column, pa.float64()).dictionary_encode()
+    values = encoded.dictionary
+    texts = [
+        None if value != value else str(int(value)) if value.is_integer() else text  # noqa: PLR0124
+        for value, text in zip(
+            values.to_pylist(), values.cast(pa.large_string()).to_pylist(), strict=True
+        )
+    ]
+    return pa.array(texts, pa.large_string()).take(encoded.indices)
 
 
 def _take(frame: pa.Table, rows: NDArray[Any]) -> pa.Table:
@@ -304,14 +328,18 @@ class LabelledTable(Table):
 
     @cached_property
     def words(self) -> list[NDArray[np.uint64]]:
-        """The content of each row but its label, one array of shape (n,) a column."""
-        label = self.roles.one(Role.LABEL)
-        used = [
-            c.name
-            for c in self.roles.columns
-            if c.name != label and c.role not in {Role.ID, Role.WEIGHT, Role.IGNORE}
-        ]
-        return [column_words(self.frame.column(name)) for name in used]
+        """What models read of each row, one array of shape (n,) a feature column."""
+        import pyarrow as pa
+
+        words = []
+        for feature in self.features:
+            column = self.frame.column(feature.name)
+            if feature.feature == Role.SEQUENCE:
+                column = pa.chunked_array([self.items(feature.name)])
+            elif feature.feature != Role.NUMERIC:
+                column = pa.chunked_array([self.texts(feature.name)])
+            words.append(column_words(column, blurred=feature.feature == Role.TEXT))
+        return words
 
     def digests(self, key: bytes) -> NDArray[np.uint64]:
         """Return a keyed 128-bit digest of each row's content, shape (n, 2)."""
@@ -319,9 +347,19 @@ class LabelledTable(Table):
 
     @cached_property
     def groups(self) -> NDArray[np.int64] | None:
-        """The group of each row as a code, shape (n,), or None without a group column."""
+        """The group of each row as a code, shape (n,), or None without a group column.
+
+        A row without a group is a group of its own.
+        """
         name = self.roles.one(Role.GROUP)
-        return None if name is None else self.codes(name)[0]
+        if name is None:
+            return None
+        codes = self.codes(name)[0]
+        missing = self.texts(name).is_null().to_numpy(zero_copy_only=False)
+        if missing.any():
+            codes = codes.copy()
+            codes[missing] = codes.max() + 1 + np.arange(missing.sum())
+        return codes
 
     @cached_property
     def weights(self) -> NDArray[np.float64] | None:

@@ -156,17 +156,18 @@ def _chi_square(y_proba: Floats, groups: Groups, bins: Bins) -> float:
 
 
 def _total_error(y_true: Labels, y_proba: Floats, groups: Groups, bins: Bins) -> float:
-    """Return the standard error of the weighted sum of absolute gaps."""
+    """Return the standard error of the weighted sum of absolute gaps.
+
+    How many rows fall into a bin varies from sample to sample too: the error is that of the
+    mean of signed residuals over rows (or groups), and no less than with bin sizes given.
+    """
     n = len(y_true)
-    independent = float(np.nansum((bins.n / n * bins.error) ** 2))
-    if groups is None:
-        return math.sqrt(independent)
-    codes = _bin_codes(y_proba, len(bins.n))
-    gap = (bins.share - bins.mean_proba)[codes]
-    residual = np.sign(gap) * ((y_true - y_proba) - gap) / n
-    sums = cluster_sums(residual, groups)
+    given = float(np.nansum((bins.n / n * bins.error) ** 2))
+    gap = (bins.share - bins.mean_proba)[_bin_codes(y_proba, len(bins.n))]
+    signed = np.sign(gap) * (y_true - y_proba)
+    sums = cluster_sums((signed - signed.mean()) / n, groups)
     robust = len(sums) / max(len(sums) - 1, 1) * float(np.sum(sums**2))
-    return math.sqrt(max(independent, robust))
+    return math.sqrt(max(given, robust))
 
 
 def calibration_line(

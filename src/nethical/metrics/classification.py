@@ -188,7 +188,7 @@ def average_precision(
     ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
     hits = np.cumsum(positive[order])[ends]
     steps = np.diff(np.append(0, hits)) / n_pos
-    estimate = float(np.sum(steps * hits / (ends + 1)))
+    estimate = min(float(np.sum(steps * hits / (ends + 1))), 1.0)
     units = n_pos if groups is None else len(np.unique(groups[positive]))
     error = math.sqrt(estimate * (1 - estimate) / units)
     return logit_interval(estimate, error, level=level, units=units)

@@ -98,8 +98,10 @@ def wilson(successes: float, n: float, *, level: float, groups: int | None = Non
     return Interval(share, low, high)
 
 
-def clopper_pearson(successes: int, n: int, *, level: float) -> Interval:
+def clopper_pearson(successes: float, n: float, *, level: float) -> Interval:
     """Return the exact interval of a proportion; each bound holds with ``level``.
+
+    Counts may be fractional after a design effect.
 
     Reference:
         Clopper and Pearson 1934.
@@ -113,8 +115,8 @@ def clopper_pearson(successes: int, n: int, *, level: float) -> Interval:
     from scipy.special import betaincinv
 
     alpha = 1 - level
-    low = 0.0 if successes == 0 else float(betaincinv(successes, n - successes + 1, alpha))
-    high = 1.0 if successes == n else float(betaincinv(successes + 1, n - successes, level))
+    low = 0.0 if successes <= 0 else float(betaincinv(successes, n - successes + 1, alpha))
+    high = 1.0 if successes >= n else float(betaincinv(successes + 1, n - successes, level))
     return Interval(successes / n, low, high)
 
 
