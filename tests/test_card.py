@@ -357,11 +357,11 @@ def test_a_comparison_with_the_current_model_says_what_was_shown(difference, wor
 
 def test_where_it_stands_is_said_with_the_reason():
     model, metrics, run = documents()
-    assert "it went into production (not worse than the current model)" in card.render(
+    assert "It was cleared to go into production (not worse than the current model)" in card.render(
         model, metrics, run
     )
     run |= {"cleared": False, "reason": "the gate did not pass it"}
-    assert "a candidate, not in production (the gate did not pass it)" in card.render(
+    assert "a candidate, not for production (the gate did not pass it)" in card.render(
         model, metrics, run
     )
 

@@ -9,9 +9,8 @@ from scipy.special import expit, logit
 from nethical.canonical import canonical_json
 from nethical.gate import Criterion, Evidence, Limits, ScoredSet, Verdict, compare, decide
 from nethical.metrics.calibration import ece_debiased
-from nethical.metrics.classification import accuracy
 from nethical.metrics.evaluation import base_rate_gain
-from nethical.metrics.intervals import Interval, mean_interval
+from nethical.metrics.intervals import Interval, clopper_pearson, mean_interval
 
 PASS, FAIL, UNDECIDED = Verdict.PASS, Verdict.FAIL, Verdict.INSUFFICIENT_EVIDENCE
 LIMITS = Limits()
@@ -126,7 +125,7 @@ def case(name, key):
 
 def bounds(name, y, p):
     if name == "Accuracy":
-        return accuracy(y, p >= 0.5, level=0.95)
+        return clopper_pearson(int(((p >= 0.5) == y).sum()), len(y), level=0.95)
     if name == "ECE":
         return ece_debiased(y, p, level=0.95)
     gain = mean_interval(base_rate_gain(y, p), level=0.95)

@@ -402,10 +402,28 @@ def test_test_data_judge_instead_of_the_gate_part(learn, tmp_path):
     assert verdict(outcome) == "PASS"
 
 
-def test_test_rows_that_were_trained_on_are_said(learn, tmp_path):
+def test_no_row_that_judges_is_learnt_from(learn, tmp_path):
     pq.write_table(risk(2000).slice(0, 300), tmp_path / "test.parquet")
-    _, seen = learn(risk(2000), test_data=str(tmp_path / "test.parquet"))
-    assert "300 test rows equal or nearly equal a training row" in seen.warnings
+    outcome, seen = learn(risk(2000), test_data=str(tmp_path / "test.parquet"))
+    said = "300 training rows equal a test row or share its group; they are left out"
+    assert said in seen.warnings
+    assert sum(outcome.prepared.split.parts.values()) == 2000
+
+
+def test_a_challenge_set_of_training_rows_is_refused(learn, tmp_path):
+    pq.write_table(risk(900), tmp_path / "same.parquet")
+    with pytest.raises(DataError, match="no row that the model does not learn from"):
+        learn(
+            risk(900), test_data="synthetic:risk", challenge_data=(str(tmp_path / "same.parquet"),)
+        )
+
+
+def test_groups_on_both_sides_of_a_split_column_are_not_learnt_from(learn):
+    table = with_column(risk(3000), "session", [f"s{i % 300}" for i in range(3000)])
+    sides = ["test" if i < 600 else "train" for i in range(3000)]
+    table = with_column(table, "side", sides)
+    with pytest.raises(DataError, match="rows that the gate part holds too are left out"):
+        learn(table, columns={"session": "group"}, split_column="side")
 
 
 def test_a_challenge_set_must_hold_too(learn, tmp_path):
@@ -460,7 +478,8 @@ def test_weights_say_which_rows_count(learn, model_type):
     truth = fresh["label"].to_numpy()
 
     def right(outcome):
-        return np.mean((outcome.model.predict_proba(fresh)[:, 1] >= 0.5) == truth)
+        score = outcome.model.model.score(outcome.model.table(fresh))
+        return np.mean((score >= 0) == truth)
 
     misled, _ = learn(table, model_type)
     weighted = with_column(table, "weight", np.where(wrong, 1e-3, 1.0))

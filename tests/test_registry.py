@@ -17,6 +17,7 @@ from nethical.errors import IntegrityError, StorageError, UsageError
 from nethical.keys import Keys
 from nethical.registry import Registry
 from nethical.signing import sign
+from nethical.trained import load
 
 FORK = multiprocessing.get_context("fork")
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -231,7 +232,8 @@ def test_a_link_to_a_version_that_was_signed_for_another_name_is_refused(registr
         lambda: registry.verify("m"),
         lambda: registry.verify(str(registry.models_dir / "current" / "m")),
         lambda: registry.export("m", registry.models_dir.parent / "copy"),
-        lambda: registry.versions(),
+        registry.versions,
+        lambda: load(registry.models_dir / "current" / "m", keys=registry.keys),
         lambda: registry.prune(0),
         lambda: publish(registry, "h_2", name="h"),
     ):

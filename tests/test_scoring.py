@@ -199,7 +199,7 @@ def test_cells_of_csv_are_read_as_in_training_however_they_are_spelt(spelt, role
     ]
     data = tmp_path / "rows.csv"
     data.write_text("\n".join(["x,z,label", *lines]) + "\n")
-    frame = files.load(data)
+    frame = files.load(data, texts=["x"] if role else ())
     judge = trained("logistic", frame, **({"x": role} if role else {}))
     predict(judge, data, tmp_path / "out.parquet")
     got = read_out(tmp_path / "out.parquet")["probability"]

@@ -299,7 +299,10 @@ def _recall(scored: ScoredSet, threshold: float) -> Criterion:
     if len(hits) == 0 or not np.all(np.isfinite(scored.y_proba)):
         return _unknown(name, Interval(math.nan, math.nan, math.nan), 0.0, len(hits))
     groups = None if scored.groups is None else scored.groups[positive]
-    return _at_least(name, _exact(hits, groups), 0.0, len(hits), strict=True)
+    successes, n, _ = effective_rows(hits, groups)
+    found = clopper_pearson(math.floor(successes), max(math.floor(n), 1), level=LEVEL)
+    value = Interval(float(hits.mean()), found.low, found.high)
+    return _at_least(name, value, 0.0, len(hits), strict=True)
 
 
 def _leaks(columns: tuple[str, ...] | None) -> Criterion:

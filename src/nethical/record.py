@@ -1,4 +1,6 @@
-"""What a bundle keeps of the rows: digests, probabilities, labels; never a raw value.
+"""What a bundle keeps of the rows: digests, probabilities, labels, fairness groups.
+
+No other value of a row is kept as it is.
 
 Row digests are keyed with the row key, so that rows with few possible values cannot be guessed
 by whoever holds a bundle.

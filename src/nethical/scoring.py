@@ -91,7 +91,10 @@ def predict(
         raise UsageError(
             f"{out} has no known table format", mend=f"name it with one of {', '.join(OUTPUTS)}"
         )
-    if data.exists() and data.resolve() in (out.resolve(), *out.resolve().parents):
+    place = out.resolve()
+    if data.exists() and (
+        place == data.resolve() or (data.is_dir() and data.resolve() in place.parents)
+    ):
         raise UsageError(f"{out} would overwrite the data", mend="write to another place")
     written = ("probability", "decision", *(("reasons",) if reasons else ()))
     clash = next((name for name in keep if name in written), None)

@@ -165,6 +165,22 @@ def test_an_export_verifies_elsewhere_with_the_key_that_is_named(capsys, tmp_pat
     assert not (tmp_path / "elsewhere").exists()
 
 
+def test_a_name_with_nothing_in_production_is_not_taken_for_its_candidate(registry):
+    registry.publish(
+        model_id="pay_1",
+        name="pay",
+        files={"metrics.json": b"{}"},
+        claims={},
+        promote=False,
+        baseline=None,
+        details={},
+    )
+    for action in ("show", "verify"):
+        with pytest.raises(UsageError, match="pay has nothing in production"):
+            nethical(action, "pay")
+    assert nethical("verify", "pay_") == 0
+
+
 @pytest.mark.usefixtures("registry")
 def test_prune_tells_what_it_removed(capsys):
     nethical("prune", "--keep", "0", "--name", "m")

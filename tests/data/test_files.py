@@ -177,7 +177,7 @@ def test_whole_numbers_that_turn_to_fractions_in_a_later_block_are_read(
 
 def test_values_may_hold_line_ends_commas_and_quotes(tmp_path):
     path = write(tmp_path, "t.csv", 'a,b\n"one\ntwo, ""three""",1\n"","2"\n')
-    assert load(path).to_pydict() == {"a": ['one\ntwo, "three"', ""], "b": [1, 2]}
+    assert load(path).to_pydict() == {"a": ['one\ntwo, "three"', None], "b": [1, 2]}
 
 
 def test_line_ends_of_other_systems_are_line_ends(tmp_path):

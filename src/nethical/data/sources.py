@@ -57,7 +57,7 @@ class Source:
         return self.name.startswith("synthetic:")
 
 
-def find(
+def find(  # noqa: PLR0913 - what names a source
     data: Any,  # noqa: ANN401 - a path, a name, a frame or None
     *,
     kaggle: Sequence[str] = (),

@@ -119,7 +119,7 @@ class Levels:
 
 def level_text(value: object) -> str | None:
     """Return a single value as ``Table.texts`` reads it in a column."""
-    if value is None or value != value:  # noqa: PLR0124 - NaN is missing
+    if value is None or value == "" or value != value:  # noqa: PLR0124 - NaN is missing
         return None
     return value_text(value)
 

@@ -59,7 +59,7 @@ def point_counter(card: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], int]
                 total += points[bisect_right(edges, value)]
         for column, by_level, other, missing in levels:
             value = row.get(column)
-            if value is None or value != value:  # noqa: PLR0124 - NaN is missing
+            if value is None or value == "" or value != value:  # noqa: PLR0124 - NaN is missing
                 total += missing
             else:
                 total += by_level.get(value_text(value), other)
