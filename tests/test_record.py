@@ -138,26 +138,21 @@ def folder(tmp_path, parts):
 
 
 def test_exactly_the_rows_that_a_model_learnt_from_are_found(folder, table, parts):
-    learnt, known = record.read_rows(folder.read(), [OTHER, KEY], table)
-    assert known
+    learnt_by_model = record.learnt_by(folder.read(), [OTHER, KEY])
+    learnt = learnt_by_model(table)
     gate = {d.tobytes() for d in parts["gate"].digests(KEY)}
     assert learnt.tolist() == [d.tobytes() not in gate for d in table.digests(KEY)]
     assert learnt.sum() == 900 - len(parts["gate"])
     for name, part in parts.items():
-        found, _ = record.read_rows(folder.read(), [KEY], part)
-        assert set(found.tolist()) == {name != "gate"}
+        assert set(learnt_by_model(part).tolist()) == {name != "gate"}
 
 
 def test_new_rows_were_not_learnt_from(folder):
     frame = synthetic.generate("mixed", 300, seed=77).table
-    learnt, known = record.read_rows(folder.read(), [KEY], labelled(frame, channel=Role.FAIRNESS))
-    assert known
-    assert not learnt.any()
+    learnt_by_model = record.learnt_by(folder.read(), [KEY])
+    assert not learnt_by_model(labelled(frame, channel=Role.FAIRNESS)).any()
 
 
-def test_without_the_row_key_all_rows_may_have_been_learnt_from(folder, table):
+def test_without_the_row_key_nobody_knows_what_was_learnt_from(folder):
     for keys in ([], [OTHER]):
-        learnt, known = record.read_rows(folder.read(), keys, table)
-        assert not known
-        assert learnt.all()
-        assert len(learnt) == len(table)
+        assert record.learnt_by(folder.read(), keys) is None

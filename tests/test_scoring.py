@@ -436,3 +436,11 @@ def test_what_cannot_be_examined_is_told_in_two_lines(rows, tmp_path):
             examine(model(), data, Limits())
         assert caught.value.mend
         assert "\n" not in caught.value.what + caught.value.mend
+
+
+def test_rows_that_the_model_learnt_from_are_counted(rows, tmp_path):
+    data = WAYS["csv"](rows, tmp_path)
+    found = examine(model(), data, Limits(), learnt=lambda table: np.ones(len(table), dtype=bool))
+    assert found.learnt == N
+    with pytest.raises(UsageError, match="alert-budget"):
+        examine(model(), data, Limits(), budget=2.0)

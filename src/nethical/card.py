@@ -329,7 +329,9 @@ def _leaks(leaks: Document) -> list[str]:
             f"**Leak:** {md.code(column)} ({md.say(suspect.get('what'))}) nearly decides the label "
             f"alone, ROC AUC {md.number(suspect.get('roc_auc'))}; {fate}."
         )
-    if not says:
+    if leaks.get("probed") is False:
+        says.append("**Not probed for leaks:** a class has too few rows.")
+    elif not says:
         says.append("Each column was probed alone for leaks, and none stood out.")
     if md.finite(leaks.get("duplicate_rows")):
         says.append(f"{md.count(leaks['duplicate_rows'])} rows repeat another row.")

@@ -12,7 +12,7 @@ from nethical.data.roles import Role
 from nethical.facts import Evaluated, GateDecided
 from nethical.metrics.calibration import reliability
 from nethical.metrics.evaluation import Evaluation, evaluate
-from nethical.record import read_rows
+from nethical.record import learnt_by
 from nethical.trained import TrainedModel
 
 if TYPE_CHECKING:
@@ -178,11 +178,11 @@ def _succession(
             "pass --name for a slot of its own"
         )
         return None, path.name, False, reason
-    seen, known = read_rows(verified, registry.keys.row_keys(), prepared.parts["gate"])
     comparison = None
-    unseen = ~seen
     table = prepared.parts["gate"]
-    if known and unseen.sum() > 1:
+    learnt = learnt_by(verified, registry.keys.row_keys())
+    unseen = np.zeros(len(table), dtype=bool) if learnt is None else ~learnt(table)
+    if unseen.sum() > 1:
         rows = table.rows(unseen)
         groups = None if table.groups is None else table.groups[unseen]
         theirs = incumbent.probabilities(rows)

@@ -170,6 +170,7 @@ def _record(
             "accepted": leaks.accepted,
             "duplicate_rows": split.duplicate_rows,
             "sorted_by_label": leaks.sorted_by_label,
+            "probed": leaks.probed,
         },
         "fitting": {
             "epochs": learnt.epochs,

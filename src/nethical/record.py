@@ -16,7 +16,7 @@ import numpy as np
 from nethical.data.roles import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["read_rows", "rows_file", "scores_file"]
+__all__ = ["learnt_by", "rows_file", "scores_file"]
 
 LEARNT_PARTS = ("train", "tune", "calibrate")
 
@@ -58,12 +58,12 @@ def rows_file(parts: Mapping[str, LabelledTable], key: bytes) -> bytes:
     return _parquet({"row": _digest_array(digests), "part": part})
 
 
-def read_rows(
-    bundle: Bundle, keys: Sequence[bytes], table: LabelledTable
-) -> tuple[NDArray[np.bool_], bool]:
-    """Return which rows a model learnt from, shape (n,), and whether that can be known.
+def learnt_by(
+    bundle: Bundle, keys: Sequence[bytes]
+) -> Callable[[LabelledTable], NDArray[np.bool_]] | None:
+    """Return a function that tells which rows a model learnt from, shape (n,).
 
-    It cannot when the bundle's row digests were made with a key that is not at hand.
+    None where the bundle's row digests were made with a key that is not at hand.
     """
     import pyarrow.parquet as pq
 
@@ -71,12 +71,12 @@ def read_rows(
 
     key = next((k for k in keys if row_key_name(k) == bundle.document("run.json")["row_key"]), None)
     if key is None:
-        return np.ones(len(table), dtype=bool), False
+        return None
     stored = pq.read_table(io.BytesIO(bundle.files["rows.parquet"]))
     learnt = np.isin(stored.column("part").to_numpy(), LEARNT_PARTS)
     rows = stored.column("row").combine_chunks()
-    digests = np.frombuffer(rows.buffers()[1], dtype=np.uint64).reshape(-1, 2)
-    return np.isin(table.digests(key)[:, 0], digests[learnt, 0]), True
+    digests = np.frombuffer(rows.buffers()[1], dtype=np.uint64).reshape(-1, 2)[learnt, 0]
+    return lambda table: np.isin(table.digests(key)[:, 0], digests)
 
 
 def _group_digests(table: LabelledTable, name: str, key: bytes) -> NDArray[np.uint64]:

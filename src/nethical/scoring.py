@@ -56,11 +56,13 @@ class Examination:
         evaluation: Its metrics.
         decision: What the gate says of them.
         unlabelled: Rows left out because they have no label.
+        learnt: Rows that equal one that the model learnt from, as far as is known.
     """
 
     evaluation: Evaluation
     decision: Decision
     unlabelled: int
+    learnt: int
 
 
 def predict(
@@ -125,7 +127,12 @@ def predict(
 
 
 def examine(
-    model: TrainedModel, data: Path, limits: Limits, *, budget: float = 0.01
+    model: TrainedModel,
+    data: Path,
+    limits: Limits,
+    *,
+    budget: float = 0.01,
+    learnt: Callable[[LabelledTable], np.ndarray] | None = None,
 ) -> Examination:
     """Return how a model does on labelled data that it never learnt from.
 
@@ -133,13 +140,17 @@ def examine(
         model: The trained model.
         data: A table file, or a folder of them, with the label column.
         limits: What the gate asks for.
-        budget: Share of rows that may be alerted.
+        budget: Share of rows that may be alerted, in (0, 1).
+        learnt: Tells which rows the model learnt from, to count them.
 
     Raises:
+        UsageError: The budget is not between 0 and 1.
         DataError: The data cannot be read, or lack a column or labels.
     """
+    if not 0 < budget < 1:
+        raise UsageError(f"--alert-budget is {budget}", mend="give a number between 0 and 1")
     labels, probabilities = [], []
-    unlabelled = 0
+    unlabelled = known = 0
     kinds = (*model.roles.named(Role.GROUP), *model.roles.named(Role.FAIRNESS))
     cells: dict[str, list[Any]] = {name: [] for name in kinds}
     needed = [*model.roles.named(Role.LABEL), *kinds]
@@ -153,6 +164,7 @@ def examine(
                 )
             table, left_out = LabelledTable.read(model.table(batch).frame, model.roles)
             unlabelled += left_out
+            known += 0 if learnt is None else int(learnt(table).sum())
             labels.append(table.y)
             probabilities.append(model.probabilities(table))
             for name in kinds:
@@ -173,7 +185,7 @@ def examine(
     evaluation = evaluate(y_true, y_proba, codes, threshold=threshold, budget=budget)
     scored = gate.ScoredSet(y_true, y_proba, codes)
     evidence = gate.Evidence(scored, threshold, fairness=by_kind, is_probed=False)
-    return Examination(evaluation, gate.decide(evidence, limits), unlabelled)
+    return Examination(evaluation, gate.decide(evidence, limits), unlabelled, known)
 
 
 def _batches(model: TrainedModel, data: Path, keep: Sequence[str]) -> Iterator[pa.Table]:

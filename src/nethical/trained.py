@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from nethical.decisions import Thresholds
     from nethical.keys import Keys
     from nethical.models.base import Model, Reason
+    from nethical.registry import Registry
 
     Floats = NDArray[np.float64]
 
@@ -114,7 +115,10 @@ class TrainedModel:
         """Return the probability of class 1 of one row; absent columns are missing values."""
         score = self._row_scorer
         if score is not None:
-            return self.calibrator.predict_one(score(row))
+            try:
+                return self.calibrator.predict_one(score(row))
+            except (TypeError, ArithmeticError):  # a number written as text, say
+                pass
         import pyarrow as pa
 
         cells = {f.name: [row.get(f.name)] for f in self.roles.features}
@@ -190,18 +194,25 @@ def numbers_read(arrow: pa.Table, roles: Roles) -> pa.Table:
 
     for feature in roles.features:
         kind = arrow.schema.field(feature.name).type
-        if feature.feature != Role.NUMERIC or not pa.types.is_large_string(kind):
+        if feature.feature != Role.NUMERIC or not _is_nested_or_text(kind):
             continue
         place = arrow.column_names.index(feature.name)
         try:
             numbers = arrow.column(place).cast(pa.float64())
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise DataError(
                 f"column {feature.name!r} should hold numbers: {str(error).splitlines()[0]}",
                 mend="give it numbers, as in training",
             ) from error
         arrow = arrow.set_column(place, feature.name, numbers)
     return arrow
+
+
+def _is_nested_or_text(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    plain = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
+    return not any(is_kind(kind) for is_kind in plain)
 
 
 def find(reference: str, *, models_dir: Path, believed: Sequence[Path] = ()) -> TrainedModel:
@@ -216,12 +227,16 @@ def find(reference: str, *, models_dir: Path, believed: Sequence[Path] = ()) -> 
         UsageError: There is no such model.
         IntegrityError: It is not what was signed.
     """
+    return TrainedModel.from_files(registry_of(models_dir, believed).verify(reference).files)
+
+
+def registry_of(models_dir: Path, believed: Sequence[Path] = ()) -> Registry:
+    """Return the registry of a folder, read with the user's keys and these public ones."""
     from nethical.keys import Keys, default_home
     from nethical.registry import Registry
 
     keys = Keys(default_home(), believed=believed)
-    registry = Registry(models_dir, keys, lambda: datetime.now(UTC))
-    return TrainedModel.from_files(registry.verify(reference).files)
+    return Registry(models_dir, keys, lambda: datetime.now(UTC))
 
 
 def load(path: str | Path, *, keys: Keys | None = None) -> TrainedModel:

@@ -265,7 +265,7 @@ table = LabelledTable.read(frame, infer(frame, RoleHints()))[0]
 fits = lambda name: catalog.build(name, Settings()).fit(
     table, rng=np.random.default_rng(0), progress=silent
 )
-stored = Parts({"columns": [], "levels": {}, "ngrams": {}}, {}, {"trees.txt": ""})
+stored = Parts({"columns": [], "levels": {}, "fills": {}, "ngrams": {}}, {}, {"trees.txt": ""})
 for attempt in (lambda: fits("boosted"), lambda: catalog.restore("boosted", stored)):
     try:
         attempt()

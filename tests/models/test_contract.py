@@ -292,3 +292,20 @@ def test_labels_weights_and_columns_kept_out_are_not_read_in_scoring(model_type)
     changed = given.set_column(given.column_names.index("label"), "label", pa.array([None] * 300))
     assert (model.score(Table(normalise(changed), rows.roles)) == model.score(rows)).all()
     assert "weight" not in json.dumps(model.explain(rows, 99), default=lambda r: r.column)
+
+
+@pytest.mark.parametrize("model_type", ["heuristic", "boosted"])
+def test_a_gap_that_training_never_saw_is_not_the_least_risky_value(model_type):
+    rng = np.random.default_rng(1)
+    x = rng.normal(100, 10, 2000)
+    y = (rng.random(2000) < 1 / (1 + np.exp(-(x - 100) / 3))).astype(int)
+    frame = normalise(pa.table({"x": x, "label": y}))
+    table, _ = LabelledTable.read(frame, infer(frame, RoleHints()))
+    fitted = catalog.build(model_type, Settings()).fit(
+        table, rng=np.random.default_rng(1), progress=silent
+    )
+    low, gap, high = fitted.score(
+        Table(pa.table({"x": pa.array([70.0, None, 130.0])}), table.roles)
+    ).tolist()
+    assert low + 1 < gap < high - 1
+    assert fitted.row_scorer()({}) == pytest.approx(gap, abs=1e-12)

@@ -44,16 +44,27 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from nethical.cli.narrator import criterion_line, metric_rows
     from nethical.errors import RefusedError
     from nethical.gate import Limits, Verdict
+    from nethical.record import learnt_by
     from nethical.scoring import examine
-    from nethical.trained import find
+    from nethical.trained import TrainedModel, registry_of
 
-    model = find(args.model, models_dir=args.models_dir, believed=args.key)
+    registry = registry_of(args.models_dir, args.key)
+    bundle = registry.verify(args.model)
+    model = TrainedModel.from_files(bundle.files)
     limits = Limits(args.promotion_max_ece, args.promotion_min_accuracy)
-    found = examine(model, args.data, limits, budget=args.alert_budget)
+    found = examine(
+        model,
+        args.data,
+        limits,
+        budget=args.alert_budget,
+        learnt=learnt_by(bundle, registry.keys.row_keys()),
+    )
     metrics = found.evaluation.metrics_document()
     intervals = found.evaluation.intervals_document()
     criteria = [criterion.to_document() for criterion in found.decision.criteria]
     console.info(f"Evaluated {model.name} on {found.evaluation.rows:,} rows of {args.data}")
+    if found.learnt:
+        console.warn(f"{found.learnt:,} of these rows equal a row that the model learnt from")
     if found.unlabelled:
         console.warn(f"{found.unlabelled:,} rows have no label and are left out")
     console.table(("Metric", "Value", "95 % interval"), metric_rows(metrics, intervals))
@@ -61,7 +72,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
     for criterion in criteria:
         console.line(f"  {criterion_line(criterion)}")
     if args.json:
-        document: dict[str, Any] = {"rows": found.evaluation.rows, "unlabelled": found.unlabelled}
+        document: dict[str, Any] = {
+            "rows": found.evaluation.rows,
+            "unlabelled": found.unlabelled,
+            "learnt": found.learnt,
+        }
         document |= {"metrics": metrics, "intervals": intervals, "criteria": criteria}
         console.json(document | {"verdict": found.decision.verdict.value})
     if args.fail_on_refusal and found.decision.verdict != Verdict.PASS:

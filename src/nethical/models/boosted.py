@@ -78,6 +78,7 @@ class Boosted:
         self._settings = settings
         self._columns: list[tuple[str, Role]] = []
         self._levels: dict[str, Levels] = {}
+        self._fills: dict[str, float] = {}
         self._ngrams: dict[str, list[Ngrams]] = {}
         self._booster: Any = None
         self.fitting = Fitting(None)
@@ -127,12 +128,16 @@ class Boosted:
         return self
 
     def _fit_encoders(self, table: LabelledTable) -> None:
-        self._columns, self._levels, self._ngrams = [], {}, {}
+        self._columns, self._levels, self._ngrams, self._fills = [], {}, {}, {}
         for feature in table.features:
             name, kind = feature.name, feature.feature
             if kind is None:
                 continue
             self._columns.append((name, kind))
+            if kind == Role.NUMERIC:
+                values = table.numeric(name)
+                if not np.isnan(values).any():  # trees would take a later gap for a zero
+                    self._fills[name] = float(np.median(values))
             if kind == Role.CATEGORICAL:
                 self._levels[name] = Levels.fit(table.texts(name))
             for grams in gram_kinds(kind):
@@ -159,7 +164,9 @@ class Boosted:
         at = 0
         for name, kind in self._columns:
             if kind == Role.NUMERIC:
-                matrix[:, at] = table.numeric(name)
+                values = table.numeric(name)
+                fill = self._fills.get(name)
+                matrix[:, at] = values if fill is None else np.where(np.isnan(values), fill, values)
             elif kind == Role.CATEGORICAL:
                 matrix[:, at] = self._levels[name].encode(table.texts(name))
             for ngrams in self._ngrams.get(name, []):
@@ -184,7 +191,7 @@ class Boosted:
         """Return a scorer of one row; None with texts or sequences."""
         if self._ngrams:
             return None
-        booster = self._booster
+        booster, fills = self._booster, self._fills
         cells = np.empty((1, len(self._columns)))
         readers: list[tuple[int, str, dict[str, int] | None, int]] = []
         for place, (name, _) in enumerate(self._columns):
@@ -199,7 +206,7 @@ class Boosted:
                 value = row.get(name)
                 if codes is None:
                     absent = value is None or value - value != 0
-                    line[place] = np.nan if absent else value
+                    line[place] = fills.get(name, np.nan) if absent else value
                 else:
                     text = level_text(value)
                     line[place] = other + 1 if text is None else codes.get(text, other)
@@ -225,6 +232,7 @@ class Boosted:
         """Return the model as plain values."""
         document = {
             "columns": [[name, kind.value] for name, kind in self._columns],
+            "fills": dict(self._fills),
             "levels": {name: list(levels.levels) for name, levels in self._levels.items()},
             "ngrams": {name: [n.kind for n in kinds] for name, kinds in self._ngrams.items()},
         }
@@ -241,6 +249,7 @@ class Boosted:
         model = cls(Settings())
         document, arrays = parts.document, parts.arrays
         model._columns = [(name, Role(kind)) for name, kind in document["columns"]]
+        model._fills = dict(document["fills"])
         model._levels = {n: Levels(tuple(levels)) for n, levels in document["levels"].items()}
         for c, (name, _) in enumerate(model._columns):
             for kind in document["ngrams"].get(name, []):

@@ -357,7 +357,10 @@ def _term(draft: _Draft, weights: Floats) -> dict[str, Any]:
     document = dict(draft.document)
     if document["kind"] == "bins":
         points = _rounded(draft.design @ weights)
-        return {**document, "points": points[:-1], "missing": points[-1]}
+        missing, seen = points[-1], np.bincount(draft.codes, minlength=len(points))
+        if not seen[-1]:  # a gap that training never saw is worth the average row's points
+            missing = round(float(np.average(points, weights=seen)))
+        return {**document, "points": points[:-1], "missing": missing}
     points = _rounded(weights)
     if document["kind"] == "levels":
         levels = document.pop("levels")
