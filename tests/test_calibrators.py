@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import expit, logit
 from sklearn.isotonic import IsotonicRegression
 
-from nethical.calibrators import ISOTONIC_FROM, Isotonic, Sigmoid, _pool, fit, from_document
+from nethical.calibrators import ISOTONIC_FROM, Isotonic, Sigmoid, _pool, _runs, fit, from_document
 from nethical.metrics.calibration import ece, ece_debiased
 
 SHAPES = st.tuples(st.integers(20, 1500), st.integers(0, 10**6))
@@ -139,7 +139,9 @@ def test_true_log_odds_are_left_nearly_alone():
 
 
 def pooled(hits, mass):
-    return np.concatenate([np.full(size, h / m) for h, m, size in _pool(hits, mass)])
+    runs = _runs(np.array(hits), np.array(mass))
+    blocks = _pool(*(values.tolist() for values in runs))
+    return np.concatenate([np.full(size, h / m) for h, m, size in blocks])
 
 
 @given(

@@ -30,6 +30,7 @@ ISOTONIC_FROM = 1000
 PRIOR_CENTRE = np.array([1.0, 0.0])
 PRIOR_SCALE = 0.5
 MOST_STEPS = 200
+POOLING_ROUNDS = 6
 SMALLEST_STEP = 1e-10
 LARGEST_LOGIT = 700.0
 HIGHEST_LOGIT = 36.0  # the next one's probability would be rounded to 1
@@ -185,7 +186,7 @@ def _fit_isotonic(scores: Floats, y: Labels, weights: Floats) -> Isotonic:
     starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
     mass = np.add.reduceat(weights[order], starts)
     hits = np.add.reduceat((weights * y)[order], starts)
-    blocks = _pool(hits.tolist(), mass.tolist())
+    blocks = _pool(*(values.tolist() for values in _runs(hits, mass)))
     sizes = np.array([block[2] for block in blocks])
     last = np.cumsum(sizes)
     first = last - sizes
@@ -199,15 +200,30 @@ def _fit_isotonic(scores: Floats, y: Labels, weights: Floats) -> Isotonic:
     return Isotonic(tuple(middles[keep].tolist()), tuple(clipped[keep].tolist()))
 
 
-def _pool(hits: list[float], mass: list[float]) -> list[tuple[float, float, int]]:
+def _runs(hits: Floats, mass: Floats) -> tuple[Floats, Floats, NDArray[np.int64]]:
+    """Pool whole runs of shares that do not rise, as pooling one by one would in the end.
+
+    Returns:
+        Hits, mass and the number of score values of each block; few enough to go on by hand.
+    """
+    sizes = np.ones(len(hits), dtype=np.int64)
+    for _ in range(POOLING_ROUNDS):
+        rises = hits[1:] * mass[:-1] > hits[:-1] * mass[1:]
+        starts = np.flatnonzero(np.append(True, rises))
+        hits, mass = np.add.reduceat(hits, starts), np.add.reduceat(mass, starts)
+        sizes = np.add.reduceat(sizes, starts)
+    return hits, mass, sizes
+
+
+def _pool(hits: list[float], mass: list[float], sizes: list[int]) -> list[tuple[float, float, int]]:
     """Pool adjacent violators; return (hits, mass, number of score values) of each block.
 
     Reference:
         Barlow et al. 1972; linear in the number of values.
     """
     blocks: list[tuple[float, float, int]] = []
-    for h, m in zip(hits, mass, strict=True):
-        hit, weight, size = h, m, 1
+    for h, m, s in zip(hits, mass, sizes, strict=True):
+        hit, weight, size = h, m, s
         while blocks and blocks[-1][0] * weight >= hit * blocks[-1][1]:
             previous = blocks.pop()
             hit, weight, size = hit + previous[0], weight + previous[1], size + previous[2]
