@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nethical.cli.flags import add_registry_flags
+
 if TYPE_CHECKING:
     import argparse
 
@@ -26,16 +28,7 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse keeps this typ
     parser.add_argument("--promotion-min-accuracy", type=float, default=0.85, help="default: 0.85")
     parser.add_argument("--alert-budget", type=float, default=0.01, help="default: 0.01")
     parser.add_argument("--fail-on-refusal", action="store_true", help="exit 3 unless PASS")
-    parser.add_argument("--models-dir", type=Path, default=Path("models"), help="default: models")
-    parser.add_argument(
-        "--key",
-        action="append",
-        type=Path,
-        default=[],
-        metavar="FILE",
-        help="a public key to believe for this call (repeatable)",
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    add_registry_flags(parser)
     parser.set_defaults(run=run)
 
 

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nethical.cli.flags import add_registry_flags
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -68,18 +70,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 def _shared_flags() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument(
-        "--models-dir", type=Path, default=Path("models"), help="default: %(default)s"
-    )
-    shared.add_argument(
-        "--key",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="a public key to believe for this call; repeatable",
-    )
-    shared.add_argument("--json", action="store_true", help="print one JSON document")
+    add_registry_flags(shared)
     return shared
 
 

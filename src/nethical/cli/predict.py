@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nethical.cli.flags import add_registry_flags
 from nethical.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,16 +40,7 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse keeps this typ
     parser.add_argument("--state", metavar="FILE", help="not in this release")
     parser.add_argument("--review", action="store_true", help="not in this release")
     parser.add_argument("--engine", help="not in this release")
-    parser.add_argument("--models-dir", type=Path, default=Path("models"), help="default: models")
-    parser.add_argument(
-        "--key",
-        action="append",
-        type=Path,
-        default=[],
-        metavar="FILE",
-        help="a public key to believe for this call (repeatable)",
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    add_registry_flags(parser)
     parser.set_defaults(run=run)
 
 
