@@ -130,7 +130,7 @@ def test_any_file_gives_the_probabilities_of_its_rows_in_order(way, rows, wanted
     seen = []
     scored = predict(model(), data, out, keep=["row"], progress=seen.append)
     got = read_out(out)
-    assert got["row"] == list(range(N))
+    assert list(map(int, got["row"])) == list(range(N))
     assert got["probability"] == wanted.tolist()
     words = np.array(decisions.DECISIONS)[decisions.decide(wanted, model().thresholds)]
     assert got["decision"] == words.tolist()
@@ -283,8 +283,10 @@ def test_a_kept_column_may_be_empty_in_one_file_of_a_folder(rows, tmp_path):
 def test_a_kept_column_that_changes_its_type_is_told_for_parquet(rows, tmp_path):
     folder = tmp_path / "rows"
     folder.mkdir()
-    write_csv(rows.slice(0, 300).append_column("note", pa.array(range(300))), folder / "a.csv")
-    write_csv(rows.slice(300).append_column("note", pa.array(["x"] * 400)), folder / "b.csv")
+    numbers = rows.slice(0, 300).append_column("note", pa.array(range(300)))
+    words = rows.slice(300).append_column("note", pa.array(["x"] * (N - 300)))
+    pq.write_table(numbers, folder / "a.parquet")
+    pq.write_table(words, folder / "b.parquet")
     with pytest.raises(DataError, match="column 'note' to keep changes its type") as caught:
         predict(model(), folder, tmp_path / "out.parquet", keep=["note"])
     assert "write .csv or .jsonl" in caught.value.mend
@@ -444,3 +446,11 @@ def test_rows_that_the_model_learnt_from_are_counted(rows, tmp_path):
     assert found.learnt == N
     with pytest.raises(UsageError, match="alert-budget"):
         examine(model(), data, Limits(), budget=2.0)
+
+
+def test_kept_cells_of_csv_are_copied_as_they_are_written(rows, tmp_path):
+    codes = [f"{i:05d}" for i in range(N - 1)] + ["18446744073709551615"]
+    data = write_csv(rows.append_column("code", pa.array(codes)), tmp_path / "coded.csv")
+    predict(model(), data, tmp_path / "out.csv", keep=["code"])
+    lines = (tmp_path / "out.csv").read_text().splitlines()[1:]
+    assert [line.split(",")[0].strip('"') for line in lines] == codes

@@ -109,7 +109,7 @@ def predict(
     counts = np.zeros(len(decisions.DECISIONS), dtype=np.int64)
     durable.make_folder(out.absolute().parent)
     with one_blas_thread(), durable.writing(out) as file, _writer(out.suffix, file) as writer:
-        for batch in _batches(model, data, keep):
+        for batch in _batches(model, data, keep, verbatim=keep):
             table = model.table(batch)
             y_proba = model.probabilities(table)
             codes = decisions.decide(y_proba, model.thresholds)
@@ -188,11 +188,19 @@ def examine(
     return Examination(evaluation, gate.decide(evidence, limits), unlabelled, known)
 
 
-def _batches(model: TrainedModel, data: Path, keep: Sequence[str]) -> Iterator[pa.Table]:
-    """Yield the columns that are needed, as this model reads them."""
+def _batches(
+    model: TrainedModel, data: Path, keep: Sequence[str], *, verbatim: Sequence[str] = ()
+) -> Iterator[pa.Table]:
+    """Yield the columns that are needed, as this model reads them.
+
+    Cells of CSV columns that are only copied stay as they are written (00501).
+    """
+    import pyarrow as pa
+
+    copied = dict.fromkeys(verbatim, pa.string())
     columns = list(dict.fromkeys([*(f.name for f in model.roles.features), *keep]))
     try:
-        first, others = _opened(data, _types(model), columns)
+        first, others = _opened(data, copied | _types(model), columns)
         if first is not None:
             yield first
         yield from others
