@@ -192,3 +192,14 @@ def test_a_lock_holds_others_off_until_it_is_given_back_even_by_a_kill(tmp_path)
 def test_a_folder_that_is_not_there_cannot_be_locked(tmp_path):
     with pytest.raises(StorageError, match="lock"), durable.lock(tmp_path / "nowhere"):
         pass
+
+
+def test_a_long_result_takes_over_what_a_killed_writer_left(tmp_path):
+    target = tmp_path / "out.csv"
+    (tmp_path / ".tmp-out.csv").write_bytes(b"left behind by a kill, and longer than the next")
+    with durable.writing(target) as file:
+        file.write(b"whole")
+        with pytest.raises(StorageError, match="another process"), durable.writing(target):
+            pass
+    assert target.read_bytes() == b"whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy.special import expit, logit
 
 from nethical.canonical import canonical_json
+from nethical.errors import UsageError
 from nethical.gate import Criterion, Evidence, Limits, ScoredSet, Verdict, compare, decide
 from nethical.metrics.calibration import ece_debiased
 from nethical.metrics.evaluation import base_rate_gain
@@ -510,3 +511,9 @@ def test_a_criterion_is_recorded_as_json():
     assert document["verdict"] == "INSUFFICIENT_EVIDENCE"
     assert type(document["verdict"]) is str
     assert canonical_json(document)
+
+
+@pytest.mark.parametrize("limits", [{"max_ece": 5.0}, {"min_accuracy": -3.0}])
+def test_limits_lie_between_zero_and_one(limits):
+    with pytest.raises(UsageError):
+        Limits(**limits)

@@ -723,3 +723,49 @@ def test_readings_of_one_gate_part_are_counted(learn):
     readings = [record(learn(risk())[0])["gate_readings"] for _ in range(2)]
     other = record(learn(risk(seed=5))[0])["gate_readings"]
     assert (readings, other) == ([1, 2], 1)
+
+
+# --- what a review found -------------------------------------------------------------------------
+
+
+def test_a_leak_in_the_middle_of_a_numeric_column_is_found(learn):
+    rng = np.random.default_rng(4)
+    kind = rng.integers(0, 3, 2000)
+    table = pa.table({"kind": kind, "noise": rng.normal(size=2000), "label": (kind == 1) * 1})
+    outcome, seen = learn(table, "boosted")
+    assert verdict(outcome) == "FAIL"
+    assert "'kind' nearly decides the label" in str(seen.warnings)
+
+
+def test_nothing_left_after_dropped_leaks_is_told(learn):
+    rng = np.random.default_rng(4)
+    label = rng.integers(0, 2, 600)
+    table = pa.table({"copy": label + rng.random(600) / 9, "label": label})
+    with pytest.raises(DataError, match="no column is left to learn from without 'copy'"):
+        learn(table, drop_leaks=True)
+
+
+def test_too_few_rows_to_probe_for_leaks_is_no_pass(learn):
+    label = np.zeros(2000, dtype=int)
+    label[::120] = 1
+    rng = np.random.default_rng(5)
+    outcome, _ = learn(pa.table({"copy": label + rng.random(2000) / 9, "label": label}))
+    assert criterion(outcome, "leak").verdict == "INSUFFICIENT_EVIDENCE"
+    card = (outcome.published.path / "card.md").read_text()
+    assert "Not probed for leaks" in card
+    assert "none stood out" not in card
+
+
+def test_codes_that_differ_by_a_digit_are_other_rows(learn):
+    rng = np.random.default_rng(6)
+    table = pa.table(
+        {
+            "code": [f"user{i % 500}" for i in range(4000)],
+            "level": rng.integers(0, 4, 4000),
+            "label": rng.integers(0, 2, 4000),
+        }
+    )
+    outcome, _ = learn(table)
+    assert outcome.prepared.split.duplicate_rows == 4000 - len(
+        set(zip(table["code"].to_pylist(), table["level"].to_pylist(), strict=True))
+    )

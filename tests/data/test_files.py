@@ -421,3 +421,17 @@ def test_a_zip_member_that_is_not_what_its_checksum_says_is_refused(tmp_path):
     path = write_zip(tmp_path / "t.zip", {"t.csv": "a\n1\n"})
     patch_zip(path, 14, 16, 0)
     assert "cannot be read: Bad CRC-32" in refusal(path)
+
+
+def test_a_file_of_no_objects_is_refused_before_the_parser_sees_it(tmp_path):
+    for name in ("t.json", "t.jsonl"):
+        with pytest.raises(DataError, match="holds no JSON objects"):
+            load(write(tmp_path, name, "null"))
+
+
+def test_a_country_may_be_called_na_and_codes_keep_their_zeros(tmp_path):
+    path = write(tmp_path, "t.csv", "country,zip\nNA,00501\nDE,10115\n,20000\n")
+    assert load(path, texts=["zip"]).to_pydict() == {
+        "country": ["NA", "DE", None],
+        "zip": ["00501", "10115", "20000"],
+    }

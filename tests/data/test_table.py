@@ -305,3 +305,10 @@ def test_other_roles_read_the_same_rows():
     without = table.with_roles(table.roles.without({"c"}))
     assert [c.name for c in without.features] == ["x"]
     assert without.frame is table.frame
+
+
+def test_a_number_as_text_depends_on_itself_alone():
+    roles = infer(normalise(pa.table({"x": [1.0, 2.5] * 9, "label": [0, 1] * 9})), RoleHints())
+    alone = Table(pa.table({"x": [1e15]}), roles).texts("x").to_pylist()
+    beside = Table(pa.table({"x": [1e15, 0.5]}), roles).texts("x").to_pylist()
+    assert alone == beside[:1] == ["1000000000000000"]
