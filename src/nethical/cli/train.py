@@ -388,6 +388,7 @@ def _dry_run(plan: Plan, listening: Run, console: Console, data_digest: str | No
 def document(outcome: Outcome) -> dict[str, Any]:
     """Return what ``--json`` prints of a run."""
     judged = outcome.judged
+    overtaken = judged.promote and not outcome.published.promoted
     return {
         "run_id": outcome.run_id,
         "model_id": outcome.published.model_id,
@@ -395,7 +396,7 @@ def document(outcome: Outcome) -> dict[str, Any]:
         "name": outcome.plan.slot,
         "verdict": judged.decision.verdict.value,
         "promoted": outcome.published.promoted,
-        "reason": judged.reason,
+        "reason": "another model became current meanwhile" if overtaken else judged.reason,
         "model_path": str(outcome.published.path),
         "metrics": judged.evaluation.metrics_document(),
         "intervals": judged.evaluation.intervals_document(),
