@@ -16,23 +16,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["Fitting", "Model", "Parts", "Reason", "Settings"]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the user decides about fitting.
-
-    Args:
-        epochs: One is ten passes of a full-batch solver, ten boosting rounds, or a pass over
-            the rows in batches; fitting stops earlier when it has converged.
-        batch_size: Rows per gradient step, where a type trains in batches.
-        threads: Threads of the libraries that can use several.
-    """
-
-    epochs: int = 10
-    batch_size: int = 32
-    threads: int = 1
+__all__ = ["Fitting", "Model", "Parts", "Reason", "Settings", "Snapshots", "Traits"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +32,52 @@ class Parts:
     document: Mapping[str, Any]
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
+
+
+class Snapshots(Protocol):
+    """Where a long fit leaves, epoch by epoch, all that it needs to go on after a kill."""
+
+    def load(self) -> Parts | None:
+        """Return the last snapshot of this very plan, or None to begin at the beginning."""
+
+    def save(self, parts: Parts) -> None:
+        """Keep a snapshot in place of the last one, durably; it is there when this returns."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user decides about fitting.
+
+    Args:
+        epochs: One is ten passes of a full-batch solver, ten boosting rounds, or a pass over
+            the rows in batches; fitting stops earlier when it has converged.
+        batch_size: Rows per gradient step, where a type trains in batches.
+        threads: Threads of the libraries that can use several.
+        snapshots: Where a type that fits for long leaves its state; None to keep none.
+    """
+
+    epochs: int = 10
+    batch_size: int = 32
+    threads: int = 1
+    snapshots: Snapshots | None = None
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What the flow must know of a type: the class attribute ``traits``, where it has one.
+
+    Args:
+        learns_from_normals: It learns from the rows of class 0 alone, so it can do without
+            labels; every row then counts as one of class 0. Alerts keep to a budget.
+        reads_event_log: Where there are an agent, a resource and a time column, it reads what
+            the log says of each event's past instead of the bare event.
+        beside: A plainer type that is trained on the same rows, and that it must not be worse
+            than; None for none.
+    """
+
+    learns_from_normals: bool = False
+    reads_event_log: bool = False
+    beside: str | None = None
 
 
 @dataclass(frozen=True)
