@@ -1,0 +1,198 @@
+"""The network: token, column and place embeddings, pre-norm attention layers, mean and max.
+
+Weights are a mapping of float32 arrays; nothing here keeps state, so the same functions train
+on any device and score on the CPU.
+
+Reference:
+    Vaswani et al. 2017; Xiong et al. 2020 (normalisation before each part).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nethical.models.transformer.libraries import torch_library
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from nethical.models.transformer.tokens import Row
+
+    Arrays = dict[str, NDArray[np.float32]]
+    Tensors = Mapping[str, Any]
+
+__all__ = ["Batch", "Shape", "first_weights", "forward", "stack", "window_starts"]
+
+WINDOW = 128
+OVERLAP = 32
+FEW_ROWS = 2000
+EMBEDDING_SPREAD = 0.02
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How large a network is.
+
+    Args:
+        tokens: Of all vocabularies.
+        places: Columns and the start.
+        width: Of a token's vector.
+        layers: Of attention.
+        heads: Of each layer.
+    """
+
+    tokens: int
+    places: int
+    width: int
+    layers: int
+    heads: int
+
+    @classmethod
+    def for_rows(cls, n_rows: int, *, tokens: int, places: int) -> Shape:
+        """Return the network for a train part: four layers of 128, or less for few rows."""
+        if n_rows < FEW_ROWS:
+            return cls(tokens, places, width=64, layers=2, heads=4)
+        return cls(tokens, places, width=128, layers=4, heads=4)
+
+    def to_document(self) -> dict[str, int]:
+        """Return the shape as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows as windows of tokens of one length; a longer row has several, which overlap.
+
+    Args:
+        tokens: Shape (rows, windows, length).
+        places: The column of each token, of the same shape.
+        at: The place of each token of a body within its window, 0 in the head.
+        present: Which tokens are none of padding; None if all are.
+    """
+
+    tokens: NDArray[np.int64]
+    places: NDArray[np.int64]
+    at: NDArray[np.int64]
+    present: NDArray[np.bool_] | None
+
+
+def first_weights(shape: Shape, rng: np.random.Generator) -> Arrays:
+    """Return the weights to begin with; the last layer is zero, so all scores are equal."""
+    d, wide = shape.width, 4 * shape.width
+
+    def matrix(rows: int, columns: int) -> NDArray[np.float32]:
+        bound = np.sqrt(6 / (rows + columns))
+        return rng.uniform(-bound, bound, (rows, columns)).astype(np.float32)
+
+    def normal(rows: int) -> NDArray[np.float32]:
+        return rng.normal(0, EMBEDDING_SPREAD, (rows, d)).astype(np.float32)
+
+    def line(value: float, n: int = d) -> NDArray[np.float32]:
+        return np.full(n, value, dtype=np.float32)
+
+    weights = {
+        "tokens": normal(shape.tokens),
+        "places": normal(shape.places),
+        "at": normal(WINDOW + 1),
+    }
+    for i in range(shape.layers):
+        weights |= {
+            f"{i}.norm1.scale": line(1),
+            f"{i}.norm1.shift": line(0),
+            f"{i}.query_key_value": matrix(3 * d, d),
+            f"{i}.query_key_value.shift": line(0, 3 * d),
+            f"{i}.mix": matrix(d, d) / np.float32(np.sqrt(2 * shape.layers)),
+            f"{i}.mix.shift": line(0),
+            f"{i}.norm2.scale": line(1),
+            f"{i}.norm2.shift": line(0),
+            f"{i}.up": matrix(wide, d),
+            f"{i}.up.shift": line(0, wide),
+            f"{i}.down": matrix(d, wide) / np.float32(np.sqrt(2 * shape.layers)),
+            f"{i}.down.shift": line(0),
+        }
+    last = {"norm.scale": line(1), "norm.shift": line(0)}
+    last |= {"head": np.zeros((1, 2 * d), dtype=np.float32), "head.shift": line(0, 1)}
+    return weights | last
+
+
+def window_starts(length: int) -> NDArray[np.int64]:
+    """Return where the windows of a body begin: as few as overlap enough, evenly spread."""
+    if length <= WINDOW:
+        return np.zeros(1, dtype=np.int64)
+    windows = -(-(length - WINDOW) // (WINDOW - OVERLAP)) + 1
+    return np.linspace(0, length - WINDOW, windows).astype(np.int64)
+
+
+def stack(rows: Sequence[Row], starts: Sequence[NDArray[np.int64]]) -> Batch:
+    """Return rows, of each the windows that begin at its starts, as one padded batch."""
+    head = len(rows[0].head)
+    lengths = [min(len(row.body), WINDOW) for row in rows]
+    windows = [len(own) for own in starts]
+    shape = (len(rows), max(windows), head + max(lengths))
+    tokens, places, at = np.zeros((3, *shape), dtype=np.int64)
+    padded = min(lengths) < max(lengths) or min(windows) < max(windows)
+    present = np.zeros(shape, dtype=bool) if padded else None
+    for i, (row, own, length) in enumerate(zip(rows, starts, lengths, strict=True)):
+        tokens[i, : len(own), :head] = row.head
+        places[i, : len(own), :head] = row.head_places
+        for k, start in enumerate(own.tolist()):
+            inside = slice(head, head + length)
+            tokens[i, k, inside] = row.body[start : start + length]
+            places[i, k, inside] = row.body_places[start : start + length]
+            at[i, k, inside] = np.arange(1, length + 1)
+        if present is not None:
+            present[i, : len(own), : head + length] = True
+    return Batch(tokens, places, at, present)
+
+
+def forward(w: Tensors, shape: Shape, batch: Mapping[str, Any], dropout: float = 0.0) -> Any:  # noqa: ANN401 - tensors
+    """Return the logit of each row, shape (rows,), before any scaling.
+
+    Args:
+        w: The weights as tensors.
+        shape: Of the network.
+        batch: The fields of a Batch as tensors.
+        dropout: Share of values that are dropped; above 0 in training only.
+    """
+    nn = torch_library().nn.functional
+    tokens, present = batch["tokens"], batch["present"]
+    rows, windows, length = tokens.shape
+    d, lines = shape.width, rows * windows
+    x = nn.embedding(tokens, w["tokens"]) + nn.embedding(batch["places"], w["places"])
+    x = (x + nn.embedding(batch["at"], w["at"])).view(lines, length, d)
+    mask = None
+    if present is not None:  # a window of padding alone reads its first token, and is not pooled
+        mask = present.view(lines, 1, 1, length).clone()
+        mask[..., 0] = True
+    if dropout:
+        x = nn.dropout(x, dropout)
+    for i in range(shape.layers):
+        z = nn.layer_norm(x, (d,), w[f"{i}.norm1.scale"], w[f"{i}.norm1.shift"])
+        z = nn.linear(z, w[f"{i}.query_key_value"], w[f"{i}.query_key_value.shift"])
+        q, k, v = z.view(lines, length, 3, shape.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        z = nn.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        z = nn.linear(z.transpose(1, 2).reshape(lines, length, d), w[f"{i}.mix"], w[f"{i}.mix.shift"])
+        x = x + (nn.dropout(z, dropout) if dropout else z)
+        z = nn.layer_norm(x, (d,), w[f"{i}.norm2.scale"], w[f"{i}.norm2.shift"])
+        z = nn.gelu(nn.linear(z, w[f"{i}.up"], w[f"{i}.up.shift"]))
+        z = nn.linear(z, w[f"{i}.down"], w[f"{i}.down.shift"])
+        x = x + (nn.dropout(z, dropout) if dropout else z)
+    x = nn.layer_norm(x, (d,), w["norm.scale"], w["norm.shift"]).view(rows, windows * length, d)
+    pooled = _pooled(x, None if present is None else present.view(rows, windows * length, 1))
+    if dropout:
+        pooled = nn.dropout(pooled, dropout)
+    return nn.linear(pooled, w["head"], w["head.shift"]).squeeze(1)
+
+
+def _pooled(x: Any, present: Any) -> Any:  # noqa: ANN401 - tensors
+    """Return the mean and the greatest of each row's tokens over all its windows."""
+    torch = torch_library()
+    if present is None:
+        return torch.cat([x.mean(1), x.amax(1)], 1)
+    mean = (x * present).sum(1) / present.sum(1)
+    return torch.cat([mean, x.masked_fill(~present, float("-inf")).amax(1)], 1)
