@@ -1,0 +1,342 @@
+"""The files of a log: every call of the operating system that the log makes goes through here.
+
+What a log needs beside ``nethical.durable``: files that are final once they have their name,
+many of them synced together, a journal that grows by whole records, and reading that follows
+no link. Nothing here retries: the first error of a file ends the run that met it.
+"""
+
+# Each call of the operating system stands here by its own name, so that tests can count them
+# and let any one of them fail.
+# ruff: noqa: PTH102, PTH104, PTH106, PTH108, PTH116, PTH123, PTH208
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import stat
+from typing import TYPE_CHECKING
+
+from nethical.errors import IntegrityError, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["TEMPORARY", "Folder", "network_file_system"]
+
+TEMPORARY = ".tmp-"
+_PIECE = 1 << 20
+_NETWORK = ("nfs", "cifs", "smb", "fuse.sshfs", "9p", "afs", "ceph", "glusterfs", "lustre")
+
+
+@contextlib.contextmanager
+def _explained(path: Path, verb: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"cannot {verb} {path}: {error.strerror or error}",
+            mend="check the path, its permissions and the free space, then run again",
+        ) from error
+
+
+class Folder:
+    """The folder of a log; paths are relative to it. Keeps no file open between calls.
+
+    Args:
+        path: The folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._unsynced: dict[Path, None] = {}
+
+    def make(self) -> None:
+        """Make the folder and its parents, durably; an existing one is left as it is."""
+        with _explained(self.path, "create the folder"):
+            self._make(self.path)
+
+    def _make(self, folder: Path) -> None:
+        try:
+            os.mkdir(folder)
+        except FileExistsError:
+            if not stat.S_ISDIR(os.stat(folder).st_mode):
+                raise
+            return
+        except FileNotFoundError:
+            self._make(folder.parent)
+            os.mkdir(folder)
+        _sync_folder(folder.parent)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the log's exclusive lock: one writer at a time, released even by a kill."""
+        path = self.path / "lock"
+        with _explained(path, "lock"):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        try:
+            with _explained(path, "lock"):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _HELD.add(descriptor)
+            yield
+        finally:
+            _HELD.discard(descriptor)
+            with contextlib.suppress(OSError):  # closing gives the lock back as well
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+            os.close(descriptor)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Hold writers off while several files are read as of one moment.
+
+        A log that was copied without its lock, or that may not be opened, has no writer here.
+        """
+        try:
+            descriptor = os.open(self.path / "lock", os.O_RDONLY | os.O_NOFOLLOW)
+        except OSError:
+            yield
+            return
+        try:
+            with _explained(self.path, "lock"):
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def read(self, name: str, limit: int = 1 << 30) -> bytes | None:
+        """Return the bytes of a file, None when it is not there.
+
+        Args:
+            name: Path below the folder.
+            limit: Most bytes to read; a longer file is returned cut there.
+
+        Raises:
+            IntegrityError: It is no regular file: a link, or a folder.
+            StorageError: It cannot be read.
+        """
+        path = self.path / name
+        with _explained(path, "read"):
+            descriptor = _open_to_read(path)
+            if descriptor is None:
+                return None
+            try:
+                return _read(descriptor, limit)
+            finally:
+                os.close(descriptor)
+
+    def names(self, name: str) -> list[str]:
+        """Return the names in a folder below, none when it is not there."""
+        path = self.path / name
+        with _explained(path, "list"):
+            try:
+                return os.listdir(path)
+            except FileNotFoundError:
+                return []
+
+    def create(self, name: str, content: bytes) -> None:
+        """Write a final file; ``sync_folders`` makes its name durable.
+
+        A file of that name with the same bytes is fine: it is from a seal that was interrupted.
+
+        Raises:
+            IntegrityError: A file of that name holds other bytes.
+            StorageError: It cannot be written.
+        """
+        path = self.path / name
+        found = self.read(name, len(content) + 1)
+        if found is not None and found != content:
+            raise IntegrityError(
+                f"{path} is there already and holds other bytes than belong there",
+                mend="run `nethical audit verify` on the log, and keep a copy before you change it",
+            )
+        with _explained(path, "write"):
+            if found is None:
+                self._make(path.parent)
+                self._write(path, content)
+            self._unsynced[path.parent] = None
+
+    def replace(self, name: str, content: bytes) -> None:
+        """Replace a file by these bytes, atomically and durably."""
+        path = self.path / name
+        with _explained(path, "write"):
+            self._write(path, content)
+            _sync_folder(path.parent)
+
+    def sync_folders(self) -> None:
+        """Make the names of the files created so far durable."""
+        while self._unsynced:
+            folder = next(iter(self._unsynced))
+            with _explained(folder, "write"):
+                _sync_folder(folder)
+            del self._unsynced[folder]
+
+    def remove(self, name: str) -> None:
+        """Remove the folder of partial tiles of this name, if it is there."""
+        path = self.path / name
+        with _explained(path, "remove"):
+            for each in self.names(name):
+                os.unlink(path / each)
+            with contextlib.suppress(FileNotFoundError):
+                os.rmdir(path)
+
+    def sweep(self) -> None:
+        """Remove what a killed process left half-written; hold the lock."""
+        for name in self.names("."):
+            if name.startswith(TEMPORARY):
+                with _explained(self.path / name, "remove"):
+                    os.unlink(self.path / name)
+
+    def _write(self, path: Path, content: bytes) -> None:
+        """Write a whole file under a temporary name, sync it, and give it its name."""
+        temporary = self.path / f"{TEMPORARY}{secrets.token_hex(8)}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        descriptor = os.open(temporary, flags, 0o644)
+        try:
+            try:
+                _write_all(descriptor, content)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.rename(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):  # the error that brought us here counts
+                os.unlink(temporary)
+            raise
+
+    @contextlib.contextmanager
+    def appending(self, name: str) -> Iterator[Appendable]:
+        """Open a file that grows by whole records; it is made if it is not there."""
+        path = self.path / name
+        with _explained(path, "open"):
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+            descriptor = os.open(path, flags, 0o644)
+        try:
+            yield Appendable(path, descriptor)
+        finally:
+            os.close(descriptor)
+
+
+class Appendable:
+    """An open file that grows by whole records.
+
+    Args:
+        path: Of the file, for errors.
+        descriptor: Its open descriptor.
+    """
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self._path = path
+        self._descriptor = descriptor
+
+    def size(self) -> int:
+        """Return its length in bytes."""
+        with _explained(self._path, "read"):
+            return os.fstat(self._descriptor).st_size
+
+    def read(self, start: int, count: int) -> bytes:
+        """Return up to ``count`` bytes from an offset."""
+        with _explained(self._path, "read"):
+            pieces = []
+            while count and (piece := os.pread(self._descriptor, min(count, _PIECE), start)):
+                pieces.append(piece)
+                start += len(piece)
+                count -= len(piece)
+            return b"".join(pieces)
+
+    def append(self, content: bytes) -> None:
+        """Append bytes with one write, and sync them."""
+        with _explained(self._path, "append to"):
+            if os.write(self._descriptor, content) != len(content):
+                raise OSError(28, "No space left on device")
+            os.fdatasync(self._descriptor)
+
+    def cut(self, size: int) -> None:
+        """Cut the file to a length, durably."""
+        with _explained(self._path, "cut"):
+            os.ftruncate(self._descriptor, size)
+            os.fsync(self._descriptor)
+
+    def sync(self) -> None:
+        """Make what others wrote into it durable too."""
+        with _explained(self._path, "sync"):
+            os.fdatasync(self._descriptor)
+
+
+_HELD: set[int] = set()
+
+
+def _close_in_child() -> None:
+    """Close the locks that another thread held at a fork, or its child would hold them on."""
+    while _HELD:
+        os.close(_HELD.pop())
+
+
+os.register_at_fork(after_in_child=_close_in_child)
+
+
+def _open_to_read(path: Path) -> int | None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        if path.is_symlink():
+            raise _not_regular(path) from error
+        raise
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise _not_regular(path)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _not_regular(path: Path) -> IntegrityError:
+    return IntegrityError(
+        f"{path} is not a regular file", mend="restore the file from a copy of the log"
+    )
+
+
+def _read(descriptor: int, limit: int) -> bytes:
+    pieces = []
+    while limit and (piece := os.read(descriptor, min(limit, _PIECE))):
+        pieces.append(piece)
+        limit -= len(piece)
+    return b"".join(pieces)
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def network_file_system(path: Path) -> str | None:
+    """Return the kind of network file system a folder lies on, None on a local disk.
+
+    The lock of a log holds between processes of one machine only; whoever opens a log on such
+    a file system says so.
+    """
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return None
+    device = os.stat(path).st_dev
+    named = f"{os.major(device)}:{os.minor(device)}"
+    for line in lines:
+        mounted, _, kind = line.partition(" - ")
+        if mounted.split(" ")[2] == named and kind.startswith(_NETWORK):
+            return kind.split(" ")[0]
+    return None

@@ -1,0 +1,280 @@
+"""The log: facts are appended, acknowledged once they are on the disk, and sealed.
+
+Acknowledged: one write of a record to the journal, and fdatasync, under the log's lock.
+Sealed: entries and hashes into their tiles, a signed checkpoint over them, and the journal
+emptied. Any number of processes write to one log; none keeps a file open between calls or
+believes what it remembers before it has seen that the files still say so, so forks and other
+writers do no harm.
+
+    with the lock held
+    append:  reload what changed > record + fdatasync: acknowledged > 256 wait? seal
+    seal:    bundles, tiles > folders synced > checkpoints/{size} > checkpoint > partial tiles
+             that full ones replaced go > the journal is emptied
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from nethical.audit import recovery
+from nethical.audit.checkpoint import Checkpoint, sign_checkpoint
+from nethical.audit.entries import encode_entry
+from nethical.audit.files import Folder
+from nethical.audit.journal import CHAIN_BYTES, pack_records, scan_records
+from nethical.audit.merkle import leaf_hashes
+from nethical.audit.notes import VerifierKey, check_name
+from nethical.audit.reading import JOURNAL, SealedTree
+from nethical.audit.recovery import State
+from nethical.audit.tiles import TILE_WIDTH, RightEdge, Tile, encode_bundle
+from nethical.errors import IntegrityError, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from nethical.audit.files import Appendable
+
+__all__ = ["Log", "Sealed", "new_origin"]
+
+_GROUP_ENTRIES = 4096
+_GROUP_BYTES = 1 << 22
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A log as it was sealed: what the checkpoint says, and the signed note itself."""
+
+    checkpoint: Checkpoint
+    note: bytes
+
+
+def new_origin() -> str:
+    """Return a name for a new log that no other log has."""
+    return f"nethical.local/{secrets.token_hex(8)}"
+
+
+def note_recovery(torn_bytes: int) -> dict[str, Any]:
+    """Return the entry that says what a crash left of a record that was never acknowledged."""
+    return {"event_type": "recovered", "bytes_dropped": torn_bytes}
+
+
+class Log:
+    """A log that is written; opening it makes it if it is not there, and heals it.
+
+    Args:
+        path: The log's folder.
+        key: The Ed25519 key that signs it.
+        origin: The log's name; a new log gets a random one when None.
+        seal_every: Seal when this many entries wait.
+        on_recovery: Makes the entry that is logged when a torn record was cut off.
+
+    Raises:
+        IntegrityError: The log was changed, or another key signed it.
+        StorageError: It cannot be read or written.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        key: Ed25519PrivateKey,
+        *,
+        origin: str | None = None,
+        seal_every: int = TILE_WIDTH,
+        on_recovery: Callable[[int], Any] = note_recovery,
+    ) -> None:
+        if origin is not None:
+            check_name(origin)
+        self._folder = Folder(path)
+        self._key = key
+        self._named = origin
+        self._seal_every = seal_every
+        self._on_recovery = on_recovery
+        self._stopped: str | None = None
+        self._size = 0
+        self._state: State | None = None
+        self._folder.make()
+        with self._writing():
+            recovery.begin(self._folder, origin or new_origin(), key)
+            with self._folder.appending(JOURNAL) as journal:
+                state = self._keep(self._current(journal))
+        self.origin = state.checkpoint.origin
+
+    def __len__(self) -> int:
+        """Return the number of entries when this log was last read or written."""
+        return self._size
+
+    @property
+    def key(self) -> VerifierKey:
+        """Return the key by which others verify this log."""
+        return VerifierKey.of(self.origin, self._key)
+
+    def append(self, document: Any) -> int:  # noqa: ANN401 - any JSON value
+        """Log a document, and return its index once it is on the disk.
+
+        Raises:
+            StorageError: It is not canonical JSON, is too long, or cannot be written.
+            IntegrityError: The log was changed by others than its writers.
+        """
+        return self._commit([encode_entry(document)]).start
+
+    def extend(self, documents: Iterable[Any]) -> list[range]:
+        """Log many documents with few syncs, and return their indices once all are on the disk.
+
+        Up to 4,096 documents, or 4 MB, are acknowledged together, one range of indices each;
+        other writers may come in between.
+
+        Raises:
+            StorageError: One is not canonical JSON, is too long, or cannot be written; those of
+                its group are not logged.
+            IntegrityError: The log was changed by others than its writers.
+        """
+        groups = _groups(encode_entry(document) for document in documents)
+        return [self._commit(group) for group in groups]
+
+    def seal(self) -> Sealed:
+        """Seal what was acknowledged, and return the signed checkpoint over all of it.
+
+        Raises:
+            StorageError: It cannot be written.
+            IntegrityError: The log was changed by others than its writers.
+        """
+        with self._writing(), self._folder.appending(JOURNAL) as journal:
+            state = self._keep(self._seal(journal, self._current(journal)))
+        return Sealed(state.checkpoint, state.note)
+
+    def _commit(self, entries: list[bytes]) -> range:
+        with self._writing(), self._folder.appending(JOURNAL) as journal:
+            state = self._current(journal)
+            first = state.size
+            self._acknowledge(journal, state, entries)
+            if len(state.unsealed) >= self._seal_every:
+                state = self._seal(journal, state)
+            self._keep(state)
+        return range(first, first + len(entries))
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Hold the lock; after a first error of a file nothing more is tried."""
+        if self._stopped:
+            raise StorageError(
+                f"the log stopped at an earlier error: {self._stopped}",
+                mend="run again: the next run heals the log",
+            )
+        try:
+            with self._folder.lock():
+                yield
+        except (StorageError, IntegrityError) as error:
+            self._stopped = error.what
+            raise
+
+    def _current(self, journal: Appendable) -> State:
+        """Return the state of the log, read again as far as others changed it.
+
+        It is remembered again by ``_keep`` alone: what is interrupted in between is read anew.
+        """
+        state, self._state = self._state, None
+        if state is None or not self._catch_up(journal, state):
+            state = recovery.load(self._folder, self._key, self._named)
+            if state.torn_bytes:
+                torn, state.torn_bytes = state.torn_bytes, 0
+                self._acknowledge(journal, state, [encode_entry(self._on_recovery(torn))])
+        return state
+
+    def _keep(self, state: State) -> State:
+        self._state, self._size = state, state.size
+        return state
+
+    def _catch_up(self, journal: Appendable, state: State) -> bool:
+        """Take in what other writers appended; False when only reading anew will do.
+
+        The last chain hash stands for all of the journal before it and for the root below.
+        """
+        if self._folder.read("checkpoint", 1 << 20) != state.note:
+            return False
+        known, size = state.journal_bytes, journal.size()
+        if size < known:
+            return False
+        if known and journal.read(known - CHAIN_BYTES, CHAIN_BYTES) != state.head:
+            return False
+        if size > known:
+            records = scan_records(journal.read(known, size - known), state.size, state.head)
+            if records.changed or records.torn_bytes:
+                return False
+            state.unsealed += records.entries
+            state.head, state.journal_bytes, state.synced = records.head, size, False
+        return True
+
+    @staticmethod
+    def _acknowledge(journal: Appendable, state: State, entries: list[bytes]) -> None:
+        content, head = pack_records(entries, state.size, state.head)
+        journal.append(content)
+        state.unsealed += entries
+        state.head, state.synced = head, True
+        state.journal_bytes += len(content)
+
+    def _seal(self, journal: Appendable, state: State) -> State:
+        if not state.unsealed:
+            return state
+        if not state.synced:
+            journal.sync()
+        old_size = state.checkpoint.tree_size
+        edge = state.edge.copy()
+        full = edge.extend(b"".join(leaf_hashes(state.unsealed)))
+        self._write_bundles(state)
+        before = {tile for tile, _ in state.edge.partial()}
+        for tile, hashes in [*full, *edge.partial()]:
+            if tile not in before:
+                self._folder.create(tile.path, hashes)
+        self._folder.sync_folders()
+        checkpoint = Checkpoint(state.checkpoint.origin, state.size, edge.root())
+        note = self._sign(checkpoint)
+        recovery.finish_seal(self._folder, journal, old_size, checkpoint.tree_size)
+        return State(note, checkpoint, edge, checkpoint.root_hash)
+
+    def _write_bundles(self, state: State) -> None:
+        """Write the entries into their bundles, after those of the last partial one."""
+        number, held = divmod(state.checkpoint.tree_size, TILE_WIDTH)
+        entries = state.unsealed
+        if held:
+            entries = self._partial_bundle(state.edge, number) + entries
+        for start in range(0, len(entries), TILE_WIDTH):
+            some = entries[start : start + TILE_WIDTH]
+            tile = Tile(None, number + start // TILE_WIDTH, len(some))
+            self._folder.create(tile.path, encode_bundle(some))
+
+    def _partial_bundle(self, edge: RightEdge, number: int) -> list[bytes]:
+        entries = SealedTree(self._folder, edge.tree_size).entries(number)
+        if b"".join(leaf_hashes(entries)) != edge.levels[0]:
+            raise IntegrityError(
+                f"{self._folder.path / Tile(None, number, len(entries)).path} does not hold "
+                "the entries that were sealed",
+                mend="run `nethical audit verify` on the log; restore what it names from a copy",
+            )
+        return entries
+
+    def _sign(self, checkpoint: Checkpoint) -> bytes:
+        note = sign_checkpoint(checkpoint, self._key)
+        self._folder.create(f"checkpoints/{checkpoint.tree_size}", note)
+        self._folder.sync_folders()
+        self._folder.replace("checkpoint", note)
+        return note
+
+
+def _groups(entries: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Give entries in groups of at most 4,096, and of 4 MB or one entry more."""
+    rest = iter(entries)
+    while group := list(islice(rest, 1)):
+        size = len(group[0])
+        while len(group) < _GROUP_ENTRIES and size < _GROUP_BYTES:
+            some = list(islice(rest, 1))
+            if not some:
+                break
+            group += some
+            size += len(some[0])
+        yield group

@@ -1,0 +1,239 @@
+"""What a log is when somebody takes its lock: read anew, checked, and healed after a crash.
+
+Nothing is repaired that a crash does not explain. A journal whose last record is torn is cut
+back to whole records; a seal that was interrupted after its checkpoint is finished. Anything
+else that does not fit was changed, and is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from nethical.audit.checkpoint import (
+    Checkpoint,
+    open_checkpoint,
+    read_checkpoint,
+    sign_checkpoint,
+)
+from nethical.audit.journal import first_index, scan_records
+from nethical.audit.merkle import EMPTY_ROOT, leaf_hashes
+from nethical.audit.notes import VerifierKey
+from nethical.audit.reading import JOURNAL, MAX_JOURNAL_BYTES, SealedTree, explained
+from nethical.audit.tiles import TILE_WIDTH, RightEdge, Tile, tiles_at
+from nethical.errors import IntegrityError, UsageError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from nethical.audit.files import Appendable, Folder
+    from nethical.audit.journal import Records
+
+__all__ = ["State", "begin", "finish_seal", "load"]
+
+_MEND = (
+    "run `nethical audit verify` on the log; keep the folder as evidence and restore a copy, "
+    "or name another folder"
+)
+
+
+@dataclass
+class State:
+    """A log as it stands on disk.
+
+    Args:
+        note: The signed checkpoint.
+        checkpoint: What it says.
+        edge: The tree at the checkpoint's size.
+        unsealed: The entries of the journal.
+        head: Chain hash of its last record, or the root when it is empty.
+        journal_bytes: Its length.
+        synced: Whether all of it is known to be on the disk.
+        torn_bytes: What was cut off it when it was read; 0 after an orderly end.
+    """
+
+    note: bytes
+    checkpoint: Checkpoint
+    edge: RightEdge
+    head: bytes
+    unsealed: list[bytes] = field(default_factory=list)
+    journal_bytes: int = 0
+    synced: bool = True
+    torn_bytes: int = 0
+
+    @property
+    def size(self) -> int:
+        """Return the number of entries, sealed and acknowledged."""
+        return self.checkpoint.tree_size + len(self.unsealed)
+
+
+def begin(folder: Folder, origin: str, key: Ed25519PrivateKey) -> None:
+    """Write the first checkpoint of a new log, of no entries, if the folder holds none.
+
+    Raises:
+        IntegrityError: The folder holds parts of a log whose checkpoint is gone.
+        StorageError: It cannot be written.
+    """
+    if folder.read("checkpoint", 1) is not None:
+        return
+    leftover = folder.names("tile") or set(folder.names("checkpoints")) - {"0"}
+    if leftover or folder.read(JOURNAL, 1):
+        raise IntegrityError(
+            f"{folder.path} holds parts of a log, but its checkpoint is missing", mend=_MEND
+        )
+    kept = folder.read("checkpoints/0")
+    if kept:
+        checkpoint = read_checkpoint(kept)
+        note = sign_checkpoint(checkpoint, key)
+    else:
+        note = sign_checkpoint(Checkpoint(origin, 0, EMPTY_ROOT), key)
+    folder.create("checkpoints/0", note)
+    folder.sync_folders()
+    with folder.appending(JOURNAL) as journal:
+        journal.sync()
+    folder.replace("checkpoint", note)
+
+
+def load(folder: Folder, key: Ed25519PrivateKey, origin: str | None = None) -> State:
+    """Return the state of a log, healed where a crash left it; hold the lock.
+
+    Args:
+        folder: The log's folder.
+        key: The key that signs it.
+        origin: The name that the log must have, any when None.
+
+    Raises:
+        IntegrityError: Something in it is not what was signed or acknowledged.
+        StorageError: It cannot be read or written.
+    """
+    folder.sweep()
+    note, checkpoint = _checkpoint(folder, key, origin)
+    tree = SealedTree(folder, checkpoint.tree_size)
+    edge = tree.edge()
+    if edge.root() != checkpoint.root_hash:
+        raise IntegrityError(
+            f"{folder.path}: the tiles at the end of the log do not lead to the signed root",
+            mend=_MEND,
+        )
+    state = State(note, checkpoint, edge, checkpoint.root_hash)
+    if folder.read(JOURNAL, 1) is None:
+        raise IntegrityError(
+            f"{folder.path / JOURNAL} is missing, and with it what was not sealed yet",
+            mend=f"{_MEND}; if nothing was lost, make an empty file of that name",
+        )
+    with folder.appending(JOURNAL) as journal:
+        _read_journal(folder, journal, state, tree)
+    _check_newer(folder, state, VerifierKey.of(checkpoint.origin, key))
+    return state
+
+
+def finish_seal(folder: Folder, journal: Appendable, old_size: int, new_size: int) -> None:
+    """Remove the partial tiles that full ones replaced, and empty the journal.
+
+    In this order: until the journal is empty, whoever reads it finishes this.
+    """
+    full = {level: count for level, count, _ in tiles_at(new_size)}
+    for level, index, width in tiles_at(old_size):
+        if width and index < full[level]:
+            folder.remove(Tile(level, index).path + ".p")
+            if level == 0:
+                folder.remove(Tile(None, index).path + ".p")
+    journal.cut(0)
+
+
+def _checkpoint(
+    folder: Folder, key: Ed25519PrivateKey, origin: str | None
+) -> tuple[bytes, Checkpoint]:
+    path = folder.path / "checkpoint"
+    note = folder.read("checkpoint", 1 << 20) or b""
+    try:
+        found = read_checkpoint(note).origin
+        checkpoint = open_checkpoint(note, VerifierKey.of(found, key))
+    except UsageError as error:
+        raise IntegrityError(f"{path}: {error.what}", mend=_MEND) from error
+    except IntegrityError as error:
+        raise explained(path, error) from error
+    if origin is not None and origin != found:
+        raise UsageError(
+            f"{folder.path} is the log {found}, not {origin}",
+            mend="leave the name out, or name another folder",
+        )
+    return note, checkpoint
+
+
+def _read_journal(folder: Folder, journal: Appendable, state: State, tree: SealedTree) -> None:
+    """Fill the state with the entries of the journal, cutting off what a crash left."""
+    if journal.size() > MAX_JOURNAL_BYTES:
+        raise _changed(folder, "it is larger than any writer leaves it")
+    content = journal.read(0, MAX_JOURNAL_BYTES)
+    if not content:
+        return
+    sealed = state.checkpoint.tree_size
+    first = first_index(content)
+    begun = sealed if first is None else first
+    if begun > sealed and any(content):
+        raise _changed(
+            folder,
+            f"it begins at entry {begun}, but only {sealed} are sealed: the log was set back",
+        )
+    records = scan_records(content, begun, tree.root_at(begun))
+    if records.changed:
+        raise _changed(folder, f"the record of entry {begun + len(records.entries)} was changed")
+    state.torn_bytes = records.torn_bytes
+    if begun < sealed:
+        _finish(folder, journal, state, tree, records, begun)
+        return
+    if records.torn_bytes:
+        journal.cut(records.good_bytes)
+    else:
+        journal.sync()
+    state.unsealed, state.head = records.entries, records.head
+    state.journal_bytes = records.good_bytes
+
+
+def _finish(
+    folder: Folder,
+    journal: Appendable,
+    state: State,
+    tree: SealedTree,
+    records: Records,
+    begun: int,
+) -> None:
+    """Finish a seal that signed its checkpoint but did not come to empty the journal."""
+    sealed = state.checkpoint.tree_size
+    if begun + len(records.entries) > sealed:
+        raise _changed(folder, f"it goes on beyond the {sealed} entries that are sealed")
+    bundle: list[bytes] = []
+    for index, entry in enumerate(records.entries, begun):
+        number, at = divmod(index, TILE_WIDTH)
+        if not bundle or at == 0:
+            bundle = tree.entries(number)
+        if bundle[at] != entry:
+            raise _changed(folder, f"its record of entry {index} is not what was sealed")
+    finish_seal(folder, journal, begun, sealed)
+
+
+def _check_newer(folder: Folder, state: State, key: VerifierKey) -> None:
+    """Refuse a log that was set back behind a checkpoint it has signed."""
+    names = [name for name in folder.names("checkpoints") if re.fullmatch(r"0|[1-9]\d*", name)]
+    newest = max(map(int, names), default=0)
+    sealed = state.checkpoint.tree_size
+    if newest <= sealed:
+        return
+    path = folder.path / "checkpoints" / str(newest)
+    try:
+        kept = open_checkpoint(folder.read(f"checkpoints/{newest}", 1 << 20) or b"", key)
+    except IntegrityError as error:
+        raise explained(path, error) from error
+    hashes = b"".join(leaf_hashes(state.unsealed[: newest - sealed]))
+    if newest > state.size or kept.root_hash != state.edge.root_with(hashes):
+        raise IntegrityError(
+            f"{path} was signed, but the log ends at {state.size} entries or differs from it: "
+            "it was set back",
+            mend=_MEND,
+        )
+
+
+def _changed(folder: Folder, why: str) -> IntegrityError:
+    return IntegrityError(f"{folder.path / JOURNAL} was changed: {why}", mend=_MEND)
