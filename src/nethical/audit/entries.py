@@ -30,14 +30,13 @@ _encode = json.JSONEncoder(
     ensure_ascii=False, check_circular=False, allow_nan=False, sort_keys=True, separators=(",", ":")
 ).encode
 
-# Text that Python's encoder would give back unchanged though RFC 8785 writes it otherwise, or
-# that may be so: numbers with an exponent, ending in .0, or of many digits; characters beyond
-# the basic plane, by which keys sort differently. What only looks so is decided by the reference.
-_DOUBTFUL = re.compile(
-    rb"""[:\[,]-?[0-9]+(?:\.[0-9]+)?[eE] | \.0[,\]}] | [:\[,]-?[0-9]{16} | [\xf0-\xf4]""",
-    re.VERBOSE,
-)
-
+# What Python's encoder would give back unchanged though RFC 8785 writes it otherwise: floats with
+# these exponents (1e-05, 1e+16), integral ones (1.0), and keys that sort by UTF-16. Text that only
+# looks so is decided by the reference.
+_EXPONENTS = (b"e-0", b"e+1", b"e+2")
+_INTEGRAL = re.compile(rb"\.0[,\]}]")
+_BEYOND_BASIC_PLANE = re.compile(rb"[\xf0-\xf4]")
+_SURE_DIGITS = 15
 
 _BETWEEN = b'"\x7f"'
 
@@ -106,10 +105,10 @@ def _surely_canonical(entries: Sequence[bytes]) -> bool:
     never make up whole ones.
     """
     joined = b"[" + (b"," + _BETWEEN + b",").join(entries) + b"]"
-    if _DOUBTFUL.search(joined) or joined.count(_BETWEEN) != len(entries) - 1:
+    if joined.count(_BETWEEN) != len(entries) - 1 or _is_doubtful(joined):
         return False
     try:
-        documents = json.loads(joined, parse_constant=_refuse)
+        documents = json.loads(joined, parse_constant=_refuse, parse_int=_small_integer)
         marks = documents[1::2]
         return (
             len(documents) == 2 * len(entries) - 1
@@ -118,6 +117,20 @@ def _surely_canonical(entries: Sequence[bytes]) -> bool:
         )
     except (ValueError, RecursionError):
         return False
+
+
+def _is_doubtful(joined: bytes) -> bool:
+    return bool(
+        any(exponent in joined for exponent in _EXPONENTS)
+        or _INTEGRAL.search(joined)
+        or (not joined.isascii() and _BEYOND_BASIC_PLANE.search(joined))
+    )
+
+
+def _small_integer(digits: str) -> int:
+    if len(digits) > _SURE_DIGITS:
+        raise ValueError("an integer that may be beyond 2^53")
+    return int(digits)
 
 
 def _refuse(constant: str) -> None:

@@ -135,6 +135,22 @@ class Folder:
             except FileNotFoundError:
                 return []
 
+    def walk(self, name: str = "") -> Iterator[str]:
+        """Give the path of everything below that is no folder, in order of name."""
+        path = self.path / name
+        with _explained(path, "list"):
+            try:
+                with os.scandir(path) as found:
+                    entries = sorted(found, key=lambda entry: entry.name)
+            except (FileNotFoundError, NotADirectoryError):
+                return
+        for entry in entries:
+            below = f"{name}/{entry.name}" if name else entry.name
+            if entry.is_dir(follow_symlinks=False):
+                yield from self.walk(below)
+            else:
+                yield below
+
     def create(self, name: str, content: bytes) -> None:
         """Write a final file; ``sync_folders`` makes its name durable.
 
