@@ -9,7 +9,16 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import expit, logit
 from sklearn.isotonic import IsotonicRegression
 
-from nethical.calibrators import ISOTONIC_FROM, Isotonic, Sigmoid, _pool, _runs, fit, from_document
+from nethical.calibrators import (
+    ISOTONIC_FROM,
+    Isotonic,
+    Sigmoid,
+    _pool,
+    _runs,
+    fit,
+    fit_to_normals,
+    from_document,
+)
 from nethical.metrics.calibration import ece, ece_debiased
 
 SHAPES = st.tuples(st.integers(20, 1500), st.integers(0, 10**6))
@@ -206,3 +215,45 @@ def test_isotonic_steps_follow_what_no_sigmoid_can():
     few = slice(0, ISOTONIC_FROM - 1)
     assert np.abs(fit(scores[few], y[few]).predict(scores) - truth).mean() > 0.03
     assert logit(fit(scores, y).predict(scores)).max() < 10
+
+
+# --- without a positive row ------------------------------------------------------------------
+
+
+def test_a_percentile_is_the_share_of_normal_rows_that_score_lower():
+    normals = np.random.default_rng(0).normal(size=4000)
+    calibrator = fit_to_normals(normals)
+    fresh = np.random.default_rng(1).normal(size=20_000)
+    for share in (0.1, 0.5, 0.9, 0.99):
+        assert np.mean(calibrator.predict(fresh) > share) == pytest.approx(1 - share, abs=0.015)
+    assert calibrator.predict(normals).mean() == pytest.approx(0.5, abs=0.002)
+
+
+@given(n=st.integers(1, 2000), seed=st.integers(0, 10**6), decimals=st.sampled_from([0, 1, None]))
+@settings(deadline=None, max_examples=60)
+def test_percentiles_rise_also_beyond_all_normal_rows_and_never_reach_the_ends(n, seed, decimals):
+    normals = np.random.default_rng(seed).normal(size=n)
+    normals = normals if decimals is None else np.round(normals, decimals)
+    calibrator = fit_to_normals(normals)
+    top = float(normals.max())
+    beyond = calibrator.predict(top + calibrator.tail * np.arange(20))
+    assert (np.diff(beyond) > 0).all()
+    spread = calibrator.predict(np.sort(np.append(normals, [-1e300, 1e300, top + 1])))
+    assert (np.diff(spread) >= 0).all()
+    assert 0 < spread.min() <= spread.max() < 1
+    assert calibrator.predict_one(top + 0.3) == calibrator.predict(np.array([top + 0.3]))[0]
+
+
+def test_a_percentile_calibrator_is_the_same_after_json():
+    calibrator = fit_to_normals(np.random.default_rng(3).exponential(size=500))
+    again = from_document(json.loads(json.dumps(calibrator.to_document())))
+    assert again == calibrator
+    assert again.method == "percentile"
+
+
+def test_where_higher_must_be_higher_a_sigmoid_is_taken_for_any_number_of_rows():
+    scores, y = drawn(3 * ISOTONIC_FROM)
+    assert fit(scores, y).method == "isotonic"
+    strict = fit(scores, y, strict=True)
+    assert strict.method == "sigmoid"
+    assert (np.diff(strict.predict(np.unique(scores))) > 0).all()

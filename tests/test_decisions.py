@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, recall_score
 
-from nethical.decisions import DECISIONS, Thresholds, choose, decide
+from nethical.decisions import DECISIONS, Thresholds, choose, decide, within_budget
 
 
 def test_rows_are_allowed_below_the_gray_zone_reviewed_in_it_and_blocked_above():
@@ -117,3 +117,39 @@ def test_probabilities_that_are_neighbours_are_still_parted(low):
     y = np.array([0, 0, 0, 1, 1])
     y_proba = np.array([low, low, low, high, high])
     assert choose(y, y_proba, min_accuracy=0.5).block == high
+
+
+# --- an alert budget -------------------------------------------------------------------------
+
+
+@given(
+    n=st.integers(1, 3000),
+    budget=st.floats(0.001, 0.5),
+    decimals=st.sampled_from([1, 2, 9]),
+    seed=st.integers(0, 10**6),
+)
+def test_no_more_normal_rows_than_the_budget_are_alerted(n, budget, decimals, seed):
+    normals = 0.99 * np.round(np.random.default_rng(seed).random(n), decimals)
+    thresholds = within_budget(normals, budget)
+    assert np.sum(normals >= thresholds.block) <= budget * n
+    assert np.sum(normals > thresholds.gray_high) <= 0.1 * budget * n
+    assert thresholds.gray_low == thresholds.block <= thresholds.gray_high
+
+
+def test_a_budget_is_used_as_far_as_rows_can_be_told_apart():
+    normals = np.random.default_rng(0).random(5000)
+    thresholds = within_budget(normals, 0.02)
+    assert np.sum(normals >= thresholds.block) == 100
+    assert np.sum(normals > thresholds.gray_high) == 10
+    assert thresholds.rule == "alert budget of 0.02 on 5,000 normal rows"
+
+
+def test_alerts_are_reviewed_and_the_most_abnormal_of_them_blocked():
+    thresholds = within_budget(np.linspace(0, 0.5, 1000), 0.01)
+    above = np.array([0.1, thresholds.block, thresholds.gray_high + 0.1])
+    assert [DECISIONS[code] for code in decide(above, thresholds)] == ["allow", "review", "block"]
+
+
+def test_too_few_rows_for_the_budget_leave_only_what_exceeds_them_all():
+    thresholds = within_budget(np.array([0.1, 0.3, 0.2]), 0.01)
+    assert decide(np.array([0.3, 0.31]), thresholds).tolist() == [0, 2]

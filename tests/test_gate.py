@@ -8,7 +8,17 @@ from scipy.special import expit, logit
 
 from nethical.canonical import canonical_json
 from nethical.errors import UsageError
-from nethical.gate import Criterion, Evidence, Limits, ScoredSet, Verdict, compare, decide
+from nethical.gate import (
+    Criterion,
+    Evidence,
+    Limits,
+    Reference,
+    ScoredSet,
+    Verdict,
+    compare,
+    decide,
+    undecided,
+)
 from nethical.metrics.calibration import ece_debiased
 from nethical.metrics.evaluation import base_rate_gain
 from nethical.metrics.intervals import Interval, clopper_pearson, mean_interval
@@ -517,3 +527,62 @@ def test_a_criterion_is_recorded_as_json():
 def test_limits_lie_between_zero_and_one(limits):
     with pytest.raises(UsageError):
         Limits(**limits)
+
+
+# --- without labels, and beside a plainer model ----------------------------------------------
+
+
+def test_without_labels_of_both_classes_nothing_is_decided():
+    decision = undecided(LIMITS, 0)
+    assert decision.verdict == UNDECIDED
+    assert {c.verdict for c in decision.criteria} == {UNDECIDED}
+    assert {c.estimate for c in decision.criteria} == {None}
+    names = [c.name for c in decision.criteria]
+    assert names[:2] == ["ECE <= 0.08", "Accuracy >= 0.85"]
+
+
+def test_a_model_that_is_as_good_as_the_plainer_one_row_by_row_is_not_worse():
+    y, p = GOOD
+    decision = judged(y, p, reference=Reference("logistic", p))
+    assert criterion(decision, "Brier loss less that of logistic").verdict == PASS
+    assert decision.verdict == PASS
+
+
+def test_a_better_model_passes_and_a_worse_one_never_does():
+    rng = np.random.default_rng(0)
+    y, p = sharp(rng, 4000)
+    blurred = expit(0.5 * logit(p))
+    better = judged(y, p, reference=Reference("logistic", blurred))
+    worse = judged(y, blurred, reference=Reference("logistic", p))
+    assert criterion(better, "Brier loss less").verdict == PASS
+    assert criterion(worse, "Brier loss less").verdict == FAIL
+    assert worse.verdict == FAIL
+
+
+def test_a_model_that_is_not_shown_to_be_no_worse_is_undecided():
+    rng = np.random.default_rng(1)
+    y, p = sharp(rng, 600)
+    noisy = np.clip(p + rng.normal(0, 0.02, 600), 0.01, 0.99)
+    also_noisy = np.clip(p + rng.normal(0, 0.02, 600), 0.01, 0.99)
+    decision = judged(y, noisy, reference=Reference("logistic", also_noisy))
+    found = criterion(decision, "Brier loss less")
+    assert found.verdict == UNDECIDED
+    assert decision.verdict != PASS
+
+
+def test_equally_good_models_pass_beside_each_other_at_most_one_time_in_twenty():
+    rng = np.random.default_rng(2)
+    passed = 0
+    for _ in range(DRAWS):
+        y, p = sharp(rng, 500)
+        one, other = (np.clip(p + rng.normal(0, 0.03, 500), 0.01, 0.99) for _ in range(2))
+        decision = judged(y, one, reference=Reference("logistic", other))
+        passed += criterion(decision, "Brier loss less").verdict == PASS
+    assert passed <= 0.05 * DRAWS + 3 * math.sqrt(0.05 * 0.95 * DRAWS)
+
+
+def test_probabilities_that_are_not_numbers_fail_beside_any_model():
+    y, p = GOOD
+    broken = np.where(np.arange(len(p)) == 3, np.nan, p)
+    decision = judged(y, broken, reference=Reference("logistic", p))
+    assert criterion(decision, "Brier loss less").verdict == FAIL

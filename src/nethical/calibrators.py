@@ -1,10 +1,13 @@
 """From scores to probabilities: a sigmoid for few rows, isotonic steps for many.
 
-Both are monotone, so ranking is kept, and learn from the calibrate part only.
+Both are monotone, so ranking is kept, and learn from the calibrate part only. Without a
+positive row there is no probability to learn: a score then becomes its percentile among normal
+rows, which orders alerts and keeps to a budget but promises no share of positives.
 
 Reference:
     Platt 1999 (sigmoid); Gelman et al. 2008 (Cauchy priors for logistic regression, here
-    around the identity); Zadrozny and Elkan 2002 (isotonic).
+    around the identity); Zadrozny and Elkan 2002 (isotonic); Vovk, Gammerman and Shafer 2005
+    (conformal p-values, of which the percentile is the complement).
 """
 
 from __future__ import annotations
@@ -24,7 +27,15 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Labels = NDArray[Any]
 
-__all__ = ["Calibrator", "Isotonic", "Sigmoid", "fit", "from_document"]
+__all__ = [
+    "Calibrator",
+    "Isotonic",
+    "Percentile",
+    "Sigmoid",
+    "fit",
+    "fit_to_normals",
+    "from_document",
+]
 
 ISOTONIC_FROM = 1000
 PRIOR_CENTRE = np.array([1.0, 0.0])
@@ -34,6 +45,9 @@ POOLING_ROUNDS = 6
 SMALLEST_STEP = 1e-10
 LARGEST_LOGIT = 700.0
 HIGHEST_LOGIT = 36.0  # the next one's probability would be rounded to 1
+HIGHEST = 1 - 2.0**-53
+LEVELS = np.concatenate([np.arange(90) / 100, 0.9 + np.arange(401) / 4000])
+TAIL_SHARE = 0.1
 
 
 class Calibrator(Protocol):
@@ -41,7 +55,7 @@ class Calibrator(Protocol):
 
     @property
     def method(self) -> str:
-        """Sigmoid or isotonic."""
+        """Sigmoid, isotonic or percentile."""
 
     def predict(self, scores: Floats) -> Floats:
         """Return probabilities of class 1, shape (n,), strictly in (0, 1)."""
@@ -114,23 +128,85 @@ class Isotonic:
         }
 
 
+@dataclass(frozen=True)
+class Percentile:
+    """Share of normal rows that score lower, and beyond the highest an exponential tail.
+
+    Args:
+        scores: Knots, strictly increasing; the last is the highest normal score.
+        shares: Share of normal rows below each knot, increasing, strictly in (0, 1).
+        tail: Mean excess of the highest normal scores over the rest, above 0: the scale on
+            which what is left of 1 shrinks, so that rows beyond all normal ones stay in order.
+    """
+
+    scores: tuple[float, ...]
+    shares: tuple[float, ...]
+    tail: float
+    method = "percentile"
+
+    def predict(self, scores: Floats) -> Floats:
+        """Return percentiles, shape (n,), strictly in (0, 1)."""
+        inside = np.interp(scores, self.scores, self.shares)
+        beyond = np.maximum(scores - self.scores[-1], 0.0) / self.tail
+        return np.asarray(np.minimum(1 - (1 - inside) * np.exp(-beyond), HIGHEST))
+
+    def predict_one(self, score: float) -> float:
+        """Return the percentile of one score."""
+        return float(self.predict(np.array([score]))[0])
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the calibrator as JSON values."""
+        return {
+            "method": self.method,
+            "scores": list(self.scores),
+            "shares": list(self.shares),
+            "tail": self.tail,
+        }
+
+
 def from_document(document: Mapping[str, Any]) -> Calibrator:
     """Return the calibrator that ``to_document`` wrote."""
     if document["method"] == "sigmoid":
         return Sigmoid(document["slope"], document["intercept"])
+    if document["method"] == "percentile":
+        return Percentile(
+            tuple(document["scores"]), tuple(document["shares"]), float(document["tail"])
+        )
     return Isotonic(tuple(document["scores"]), tuple(document["probabilities"]))
 
 
-def fit(scores: Floats, y: Labels, weights: Floats | None = None) -> Calibrator:
+def fit_to_normals(scores: Floats) -> Percentile:
+    """Return the percentile calibrator of normal rows.
+
+    Args:
+        scores: Of normal rows, shape (n,), n at least 1, finite.
+    """
+    ordered = np.sort(scores)
+    places = np.ceil(LEVELS * (len(ordered) - 1)).astype(np.int64)
+    knots = np.unique(ordered[places])
+    below = np.searchsorted(ordered, knots, side="left")
+    upto = np.searchsorted(ordered, knots, side="right")
+    shares = ((below + upto) / 2 + 0.5) / (len(ordered) + 1)
+    start = ordered[int((1 - TAIL_SHARE) * (len(ordered) - 1))]
+    excess = ordered[ordered > start] - start
+    tail = float(excess.mean()) if len(excess) else 1.0
+    return Percentile(tuple(knots.tolist()), tuple(shares.tolist()), tail)
+
+
+def fit(
+    scores: Floats, y: Labels, weights: Floats | None = None, *, strict: bool = False
+) -> Calibrator:
     """Return the calibrator of the calibrate part: isotonic from 1,000 rows on, else sigmoid.
 
     Args:
         scores: Shape (n,), finite, higher is riskier.
         y: Labels, shape (n,), 0 or 1, both present.
         weights: Of the rows, shape (n,), or None.
+        strict: Whether higher scores must have higher probabilities throughout, so that an
+            alert budget can be kept to the row; the sigmoid is the one that does.
     """
     weights = np.ones(len(y)) if weights is None else weights
-    if len(y) >= ISOTONIC_FROM and np.ptp(scores) > 0:
+    if len(y) >= ISOTONIC_FROM and np.ptp(scores) > 0 and not strict:
         return _fit_isotonic(scores, y, weights)
     return _fit_sigmoid(scores, y, weights)
 

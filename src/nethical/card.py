@@ -69,6 +69,7 @@ def figures(metrics: Document) -> dict[str, str]:
     """
     bins: dict[str, Any] = {"n": (), "mean_proba": (), "share": (), "error": ()}
     counts: dict[str, Any] = {"edges": (0.0, 1.0), "positive": (0,), "negative": (0,)}
+    is_labelled = metrics.get("positives") is not None
     cut = _part(metrics, "thresholds")
     return {
         "reliability.svg": charts.reliability(**bins | {**_part(metrics, "reliability")}),
@@ -77,6 +78,7 @@ def figures(metrics: Document) -> dict[str, str]:
             threshold=md.finite(cut.get("block")),
             gray_low=md.finite(cut.get("gray_low")),
             gray_high=md.finite(cut.get("gray_high")),
+            is_labelled=is_labelled,
         ),
     }
 
@@ -183,6 +185,14 @@ def _needed(criterion: Document) -> str:
 def _performance(metrics: Document, run: Document) -> list[str]:
     """Return the metrics of the gate part and of the challenge sets, and the images."""
     rows, positives = md.finite(metrics.get("rows")), md.finite(metrics.get("positives"))
+    if rows is not None and positives is None:
+        return [
+            "## How well it does",
+            f"**Unknown.** None of the {md.count(rows)} rows that were kept from training has a "
+            "label, so nothing could be measured; the probabilities below are percentiles among "
+            "rows that are taken for normal.",
+            "![Scores: shares of rows by percentile](scores.svg)",
+        ]
     share = f" ({positives / rows * 100:.1f} %)" if rows and positives is not None else ""
     top = {n: metrics[n] for n in ("precision", "recall", "accuracy", "f1", "ece") if n in metrics}
     budget = md.finite(_part(run, "plan").get("alert_budget"))
@@ -201,6 +211,7 @@ def _performance(metrics: Document, run: Document) -> list[str]:
         "![Scores: shares of positives and of negatives by probability](scores.svg)",
         "Good scores keep the classes apart: negatives to the left, positives to the right.",
     ]
+    blocks += _reference(metrics, budget)
     for name in sorted(_part(metrics, "challenges")):
         challenge = _part(metrics, "challenges", name)
         blocks += [
@@ -209,6 +220,19 @@ def _performance(metrics: Document, run: Document) -> list[str]:
             _metric_table(challenge, _part(challenge, "metrics"), budget),
         ]
     return blocks
+
+
+def _reference(metrics: Document, budget: float | None) -> list[str]:
+    """Return how the plainer model did on the same rows, if there is one."""
+    beside = _part(metrics, "reference")
+    if not beside:
+        return []
+    return [
+        f"### Beside it: {md.code(beside.get('model_type'))}",
+        "A plainer model that learnt from the same rows and was measured on the same rows. The "
+        "model above passes only if it is shown to be no worse.",
+        _metric_table(beside, _part(beside, "metrics"), budget),
+    ]
 
 
 def _metric_table(metrics: Document, estimates: Document, budget: float | None) -> str:

@@ -143,6 +143,7 @@ def histogram(
     threshold: Number = None,
     gray_low: Number = None,
     gray_high: Number = None,
+    is_labelled: bool = True,
 ) -> str:
     """Return the scores of each class, positives upward and negatives downward.
 
@@ -155,6 +156,7 @@ def histogram(
         threshold: A row counts as positive from this probability on; None if unknown.
         gray_low: Lower end of the zone that people review, or None.
         gray_high: Upper end, likewise.
+        is_labelled: Whether classes are known; else ``negative`` counts all rows.
 
     Returns:
         An SVG document.
@@ -168,11 +170,19 @@ def histogram(
         for left, right, share in zip(edges[:-1], edges[1:], shares, strict=True):
             if share > 0:
                 bars.append(_bar(plane, (left, right), sign * share, ink))
-    elements = [
+    keys = [
         _arrow(20, 43, "positive", up=True),
         _words(38, 54, f"positives: {n_positive:,}"),
         _arrow(204, 43, "negative", up=False),
         _words(222, 54, f"negatives: {n_negative:,}"),
+    ]
+    if not is_labelled:
+        keys = [
+            _arrow(20, 43, "negative", up=False),
+            _words(38, 54, f"rows without a label: {n_negative:,}"),
+        ]
+    elements = [
+        *keys,
         *_zones(plane, _finite(gray_low), _finite(gray_high)),
         *_share_grid(plane, top),
         *bars,
@@ -187,6 +197,8 @@ def histogram(
     description = (
         f"Share of each class by probability. {n_positive:,} positives: {_told(edges, up)}. "
         f"{n_negative:,} negatives: {_told(edges, down)}."
+        if is_labelled
+        else f"Share of {n_negative:,} rows without a label by percentile: {_told(edges, down)}."
     )
     return _document("Scores, as shares of each class", "", description, 474, elements)
 

@@ -6,6 +6,7 @@ review; a decision outside it whose probability is not sure enough stands and is
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,14 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["DECISIONS", "Thresholds", "choose", "decide"]
+__all__ = ["DECISIONS", "Thresholds", "choose", "decide", "within_budget"]
 
 DECISIONS = ("allow", "review", "block")
 DEFAULT_BLOCK = 0.5
 GRAY_HALF_WIDTH = 0.1
 CONFIDENCE = 0.7
 FEWEST_RECALL = 0.5
+BLOCKED_SHARE_OF_BUDGET = 0.1
 
 
 @dataclass(frozen=True)
@@ -93,10 +95,42 @@ def choose(
         return Thresholds.around(DEFAULT_BLOCK, "the default: no cut reaches the accuracy floor")
     last = int(ends[best])
     below = float(ordered[last + 1]) if last + 1 < len(ordered) else 0.0
-    cut = (float(ordered[last]) + below) / 2
-    if cut <= below:  # the two are neighbours
-        cut = float(ordered[last])
+    cut = _between(below, float(ordered[last]))
     return Thresholds.around(cut, "largest F1 at the accuracy floor, as recall at .5 is below .5")
+
+
+def within_budget(normals: Floats, budget: float) -> Thresholds:
+    """Return thresholds at which no more than the budgeted share of normal rows is alerted.
+
+    Rows from the block threshold on are alerts: people review them, and those are blocked that
+    lie where a tenth of the budget is left.
+
+    Args:
+        normals: Probabilities of normal rows, the most recent that there are, shape (n,).
+        budget: Share of them that may be alerted, in (0, 1).
+    """
+    ordered = np.sort(normals)[::-1]
+    block, high = (
+        _cut_above(ordered, int(share * len(ordered)))
+        for share in (budget, budget * BLOCKED_SHARE_OF_BUDGET)
+    )
+    rule = f"alert budget of {budget:.4g} on {len(ordered):,} normal rows"
+    return Thresholds(block, block, max(block, high), CONFIDENCE, rule)
+
+
+def _cut_above(ordered: Floats, most: int) -> float:
+    """Return a cut that at most so many of falling probabilities reach."""
+    if len(ordered) == 0:
+        return DEFAULT_BLOCK
+    kept_out = float(ordered[min(most, len(ordered) - 1)])
+    reached = ordered[ordered > kept_out]
+    return _between(kept_out, float(reached[-1])) if len(reached) else math.nextafter(kept_out, 1.0)
+
+
+def _between(below: float, above: float) -> float:
+    """Return a cut that the upper of two probabilities reaches and the lower does not."""
+    cut = (below + above) / 2
+    return cut if cut > below else above  # the two are neighbours
 
 
 def decide(y_proba: Floats, thresholds: Thresholds) -> NDArray[np.int8]:

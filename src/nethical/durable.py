@@ -28,6 +28,7 @@ __all__ = [
     "make_folder",
     "publish_folder",
     "read",
+    "remove",
     "replace_link",
     "sweep",
     "write",
@@ -192,6 +193,16 @@ def replace_link(link: Path, target: str) -> None:
             temporary.unlink(missing_ok=True)
             raise
         _sync_folder(link.parent)
+
+
+def remove(path: Path) -> None:
+    """Take a link or a folder away at once; what a kill leaves of it is swept later.
+
+    Hold the lock of the folder that it lies in.
+    """
+    with _explained(path, "remove"):
+        path.rename(path.with_name(f"{TEMPORARY}{path.name}"))
+    sweep(path.parent)
 
 
 def sweep(folder: Path) -> None:

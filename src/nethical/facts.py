@@ -21,6 +21,8 @@ __all__ = [
     "LeaksProbed",
     "ModelFitted",
     "ModelSaved",
+    "PastDerived",
+    "ReferenceEvaluated",
     "RolesInferred",
     "RunStarted",
     "SourceFellBack",
@@ -87,6 +89,16 @@ class RolesInferred(Fact):
 
 
 @dataclass(frozen=True)
+class PastDerived(Fact):
+    """Each event of a log got columns that say what the log holds of its past."""
+
+    event_type = "past_derived"
+    rows: int
+    columns: int
+    event_log: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class LeaksProbed(Fact):
     """The table was probed for what gives the label away."""
 
@@ -141,6 +153,17 @@ class Evaluated(Fact):
     """Metrics of the gate part, with their 95 % intervals."""
 
     event_type = "validation_metrics"
+    metrics: dict[str, float | None]
+    intervals: dict[str, list[float | None]]
+    rows: int
+
+
+@dataclass(frozen=True)
+class ReferenceEvaluated(Fact):
+    """Metrics of a plainer model that learnt from the same rows, on the same gate part."""
+
+    event_type = "reference_metrics"
+    model_type: str
     metrics: dict[str, float | None]
     intervals: dict[str, list[float | None]]
     rows: int

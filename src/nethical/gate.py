@@ -19,6 +19,7 @@ from nethical.errors import UsageError
 from nethical.metrics.calibration import ece_debiased
 from nethical.metrics.evaluation import brier_skill
 from nethical.metrics.intervals import (
+    UNDEFINED,
     Interval,
     clopper_pearson,
     effective_rows,
@@ -41,10 +42,12 @@ __all__ = [
     "Decision",
     "Evidence",
     "Limits",
+    "Reference",
     "ScoredSet",
     "Verdict",
     "compare",
     "decide",
+    "undecided",
 ]
 
 LEVEL = 0.95
@@ -109,6 +112,7 @@ class Evidence:
         unaccepted_leaks: Columns that nearly decide the label and nobody accepted; None where
             too few rows of a class were there to look for any.
         is_probed: Whether leaks are a question at all; not so on other data.
+        reference: A plainer model to be held against, or None.
         challenges: Further sets that must hold too, by name.
         fairness: Group of each gate row as text, shape (n,), by fairness column.
     """
@@ -119,6 +123,20 @@ class Evidence:
     challenges: Mapping[str, ScoredSet] = field(default_factory=dict)
     fairness: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     is_probed: bool = True
+    reference: Reference | None = None
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A plainer model of the same rows, that the model must not be worse than.
+
+    Args:
+        name: Its model type.
+        y_proba: Its probabilities of the gate part, shape (n,).
+    """
+
+    name: str
+    y_proba: Floats
 
 
 @dataclass(frozen=True)
@@ -194,8 +212,36 @@ def decide(evidence: Evidence, limits: Limits) -> Decision:
         criteria += held[:-1] if one_class else held
     if evidence.fairness:
         criteria.append(_fairness(evidence, limits))
+    if evidence.reference is not None:
+        criteria.append(_not_worse(evidence.gate, evidence.reference))
     if evidence.gate.groups is not None:
         criteria.append(_enough_groups(evidence.gate.groups))
+    return _verdict(criteria)
+
+
+def undecided(limits: Limits, labelled: int) -> Decision:
+    """Return the verdict where the gate part has not both classes: nothing can be told.
+
+    Args:
+        limits: What must be reached.
+        labelled: Labelled rows of the gate part.
+    """
+    note = "needs labelled rows of both classes in the gate part"
+    names = (
+        (f"ECE <= {limits.max_ece:g}", limits.max_ece),
+        (f"Accuracy >= {limits.min_accuracy:g}", limits.min_accuracy),
+        ("Skill over the base rate > 0", 0.0),
+        ("Recall > 0", 0.0),
+    )
+    return _verdict(
+        [
+            Criterion(name, None, None, limit, labelled, Verdict.INSUFFICIENT_EVIDENCE, note=note)
+            for name, limit in names
+        ]
+    )
+
+
+def _verdict(criteria: list[Criterion]) -> Decision:
     verdicts = {criterion.verdict for criterion in criteria}
     worst = (Verdict.FAIL, Verdict.INSUFFICIENT_EVIDENCE, Verdict.PASS)
     return Decision(next(v for v in worst if v in verdicts), tuple(criteria))
@@ -219,8 +265,7 @@ def _held(scored: ScoredSet, threshold: float, limits: Limits, prefix: str) -> l
     """Return the criteria that every set must hold."""
     y_true, y_proba, groups = scored.y_true, scored.y_proba, scored.groups
     if len(y_true) == 0 or not np.all(np.isfinite(y_proba)):
-        unknown = Interval(math.nan, math.nan, math.nan)
-        calibration_error = right = gain = unknown
+        calibration_error = right = gain = UNDEFINED
     else:
         calibration_error = ece_debiased(y_true, y_proba, groups, level=LEVEL)
         right = _exact((y_true == 1) == (y_proba >= threshold), groups)
@@ -231,6 +276,15 @@ def _held(scored: ScoredSet, threshold: float, limits: Limits, prefix: str) -> l
         _at_least(f"{prefix}Accuracy >= {limits.min_accuracy:g}", right, limits.min_accuracy, n),
         _at_least(f"{prefix}Skill over the base rate > 0", gain, 0.0, n, strict=True),
     ]
+
+
+def _not_worse(scored: ScoredSet, reference: Reference) -> Criterion:
+    """Judge whether a model is shown to be no worse than a plainer one, paired row by row."""
+    name = f"Brier loss less that of {reference.name} <= 0"
+    if not np.all(np.isfinite(scored.y_proba)):
+        return _unknown(name, UNDEFINED, 0.0, len(scored.y_true))
+    found = compare(scored.y_true, scored.y_proba, reference.y_proba, scored.groups)
+    return _at_most(name, found.difference, 0.0, found.n)
 
 
 def _exact(hits: NDArray[np.bool_], groups: Groups) -> Interval:
@@ -297,7 +351,7 @@ def _recall(scored: ScoredSet, threshold: float) -> Criterion:
     hits = (scored.y_proba >= threshold)[positive]
     name = "Recall > 0"
     if len(hits) == 0 or not np.all(np.isfinite(scored.y_proba)):
-        return _unknown(name, Interval(math.nan, math.nan, math.nan), 0.0, len(hits))
+        return _unknown(name, UNDEFINED, 0.0, len(hits))
     groups = None if scored.groups is None else scored.groups[positive]
     successes, n, _ = effective_rows(hits, groups)
     found = clopper_pearson(math.floor(successes), max(math.floor(n), 1), level=LEVEL)

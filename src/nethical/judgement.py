@@ -9,9 +9,10 @@ import numpy as np
 
 from nethical import gate
 from nethical.data.roles import Role
-from nethical.facts import Evaluated, GateDecided
+from nethical.facts import Evaluated, GateDecided, ReferenceEvaluated
 from nethical.metrics.calibration import reliability
-from nethical.metrics.evaluation import Evaluation, evaluate
+from nethical.metrics.evaluation import Evaluation, evaluate, unknown
+from nethical.models import catalog
 from nethical.record import learnt_by
 from nethical.trained import TrainedModel
 
@@ -29,9 +30,26 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["Judged", "judge", "measure", "metrics_document"]
+__all__ = ["Judged", "Measured", "judge", "measure", "metrics_document"]
 
 HISTOGRAM_BINS = 20
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of a model.
+
+    Args:
+        y_proba: Probabilities of the gate part, shape (n,).
+        evaluation: Its metrics.
+        reference: The plainer model, with its probabilities of the same rows; None without one.
+        reference_evaluation: Its metrics.
+    """
+
+    y_proba: Floats
+    evaluation: Evaluation
+    reference: gate.Reference | None
+    reference_evaluation: Evaluation | None
 
 
 @dataclass(frozen=True)
@@ -42,6 +60,7 @@ class Judged:
         y_proba: Probabilities of the gate part, shape (n,).
         evaluation: Its metrics.
         challenges: Metrics of the challenge sets, by name.
+        reference: Metrics of the plainer model on the gate part, or None.
         decision: The verdict and its criteria.
         comparison: Beside the current model, or None.
         current: The id of the current model, or None.
@@ -53,6 +72,7 @@ class Judged:
     y_proba: Floats
     evaluation: Evaluation
     challenges: Mapping[str, Evaluation]
+    reference: Evaluation | None
     decision: Decision
     comparison: Comparison | None
     current: str | None
@@ -75,16 +95,30 @@ class Judged:
 
 
 def measure(
-    trained: TrainedModel, prepared: Prepared, plan: Plan, run: Run
-) -> tuple[Floats, Evaluation]:
-    """Return the probabilities of the gate part and its metrics, recorded."""
+    trained: TrainedModel, beside: TrainedModel | None, prepared: Prepared, plan: Plan, run: Run
+) -> Measured:
+    """Return the probabilities of the gate part and its metrics, recorded.
+
+    Args:
+        trained: The model.
+        beside: A plainer model of the same rows, or None.
+        prepared: The parts.
+        plan: What to do.
+        run: Who listens.
+    """
     part = prepared.parts["gate"]
     y_proba = trained.probabilities(part)
-    evaluation = _evaluated(trained, part, y_proba, plan)
-    run.record(
-        Evaluated(evaluation.metrics_document(), evaluation.intervals_document(), evaluation.rows)
-    )
-    return y_proba, evaluation
+    evaluation = unknown(len(part))
+    if part.is_labelled:
+        evaluation = _evaluated(trained, part, y_proba, plan)
+    plainer = evaluation_beside = None
+    if beside is not None:
+        plainer = gate.Reference(beside.model_type, beside.probabilities(part))
+        evaluation_beside = _evaluated(beside, part, plainer.y_proba, plan)
+    run.record(Evaluated(**_measured(evaluation)))
+    if beside is not None and evaluation_beside is not None:
+        run.record(ReferenceEvaluated(beside.model_type, **_measured(evaluation_beside)))
+    return Measured(y_proba, evaluation, plainer, evaluation_beside)
 
 
 def _evaluated(
@@ -102,40 +136,26 @@ def _evaluated(
 def judge(
     trained: TrainedModel,
     prepared: Prepared,
-    measured: tuple[Floats, Evaluation],
+    measured: Measured,
     *,
     plan: Plan,
     run: Run,
     registry: Registry,
 ) -> Judged:
     """Return the verdict on a model and what becomes of it, recorded."""
-    y_proba, evaluation = measured
-    table = prepared.parts["gate"]
     challenge_proba = {n: trained.probabilities(t) for n, t in prepared.challenges.items()}
-    evidence = gate.Evidence(
-        gate.ScoredSet(table.y, y_proba, table.groups),
-        trained.thresholds.block,
-        prepared.unaccepted,
-        {
-            name: gate.ScoredSet(t.y, challenge_proba[name], t.groups)
-            for name, t in prepared.challenges.items()
-        },
-        {
-            name: np.array(table.codes(name)[1], dtype=object)[table.codes(name)[0]].astype(str)
-            for name in table.roles.named(Role.FAIRNESS)
-        },
-    )
-    decision = gate.decide(evidence, gate.Limits(plan.max_ece, plan.min_accuracy))
+    decision = _decided(trained, prepared, measured, challenge_proba, plan)
     comparison, current, promote, reason = _succession(
-        trained, prepared, y_proba, decision, plan, registry
+        trained, prepared, measured.y_proba, decision, plan, registry
     )
     judged = Judged(
-        y_proba,
-        evaluation,
+        measured.y_proba,
+        measured.evaluation,
         {
             name: _evaluated(trained, t, challenge_proba[name], plan)
             for name, t in prepared.challenges.items()
         },
+        measured.reference_evaluation,
         decision,
         comparison,
         current,
@@ -154,6 +174,35 @@ def judge(
         )
     )
     return judged
+
+
+def _decided(
+    trained: TrainedModel,
+    prepared: Prepared,
+    measured: Measured,
+    challenge_proba: Mapping[str, Floats],
+    plan: Plan,
+) -> Decision:
+    """Return the verdict on what was measured."""
+    table = prepared.parts["gate"]
+    limits = gate.Limits(plan.max_ece, plan.min_accuracy)
+    if not table.has_both_classes:
+        return gate.undecided(limits, len(table) if table.is_labelled else 0)
+    evidence = gate.Evidence(
+        gate.ScoredSet(table.y, measured.y_proba, table.groups),
+        trained.thresholds.block,
+        prepared.unaccepted,
+        {
+            name: gate.ScoredSet(t.y, challenge_proba[name], t.groups)
+            for name, t in prepared.challenges.items()
+        },
+        {
+            name: np.array(table.codes(name)[1], dtype=object)[table.codes(name)[0]].astype(str)
+            for name in table.roles.named(Role.FAIRNESS)
+        },
+        reference=measured.reference,
+    )
+    return gate.decide(evidence, limits)
 
 
 def _succession(
@@ -182,7 +231,7 @@ def _succession(
     table = prepared.parts["gate"]
     learnt = learnt_by(verified, registry.keys.row_keys())
     unseen = np.zeros(len(table), dtype=bool) if learnt is None else ~learnt(table)
-    if unseen.sum() > 1:
+    if unseen.sum() > 1 and table.is_labelled:
         rows = table.rows(unseen)
         groups = None if table.groups is None else table.groups[unseen]
         theirs = incumbent.probabilities(rows)
@@ -216,7 +265,6 @@ def metrics_document(
     """Return metrics.json: the metrics, the verdict, and what their charts are drawn from."""
     table = prepared.parts["gate"]
     metrics = judged.evaluation.metrics_document()
-    bins = reliability(table.y, judged.y_proba, table.groups)
     counts = [
         np.histogram(judged.y_proba[table.y == label], HISTOGRAM_BINS, (0.0, 1.0))[0].tolist()
         for label in (1, 0)
@@ -226,30 +274,47 @@ def metrics_document(
         "metrics": metrics,
         "intervals": judged.evaluation.intervals_document(),
         "rows": len(table),
-        "positives": int(table.y.sum()),
+        "positives": int(table.y.sum()) if table.is_labelled else None,
         "verdict": judged.decision.verdict.value,
         "criteria": [criterion.to_document() for criterion in judged.decision.criteria],
         "limits": {"max_ece": plan.max_ece, "min_accuracy": plan.min_accuracy},
         "thresholds": trained.thresholds.to_document(),
-        "reliability": {
-            "n": bins.n.tolist(),
-            "mean_proba": _known(bins.mean_proba),
-            "share": _known(bins.share),
-            "error": _known(bins.error),
-        },
+        "reliability": _reliability(table, judged.y_proba),
         "histogram": {
             "edges": np.linspace(0, 1, HISTOGRAM_BINS + 1).round(4).tolist(),
             "positive": counts[0],
             "negative": counts[1],
         },
+        "reference": {
+            "model_type": catalog.traits(plan.model_type).beside,
+            **_measured(judged.reference),
+        }
+        if judged.reference
+        else None,
         "challenges": {
-            name: {
-                "metrics": evaluation.metrics_document(),
-                "intervals": evaluation.intervals_document(),
-                "rows": evaluation.rows,
-            }
-            for name, evaluation in judged.challenges.items()
+            name: _measured(evaluation) for name, evaluation in judged.challenges.items()
         },
+    }
+
+
+def _measured(evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "metrics": evaluation.metrics_document(),
+        "intervals": evaluation.intervals_document(),
+        "rows": evaluation.rows,
+    }
+
+
+def _reliability(table: LabelledTable, y_proba: Floats) -> dict[str, Any]:
+    """Return what the reliability diagram is drawn from; nothing without labels."""
+    if not table.is_labelled:
+        return {"n": [], "mean_proba": [], "share": [], "error": []}
+    bins = reliability(table.y, y_proba, table.groups)
+    return {
+        "n": bins.n.tolist(),
+        "mean_proba": _known(bins.mean_proba),
+        "share": _known(bins.share),
+        "error": _known(bins.error),
     }
 
 

@@ -6,32 +6,26 @@ is nobody's business here.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from nethical import calibrators, decisions
-from nethical.facts import Calibrated, ModelFitted, RunStarted
+from nethical.environment import environment
+from nethical.facts import RunStarted
+from nethical.fitting import calibrate, fit, reference, snapshots_of
 from nethical.judgement import Judged, judge, measure
 from nethical.keys import Keys, default_home
-from nethical.models import catalog
-from nethical.models.base import Settings
 from nethical.preparation import Prepared, prepare
-from nethical.publication import check_writable, environment, publish
+from nethical.publication import check_writable, publish
 from nethical.registry import Registry
 from nethical.run import Run
 from nethical.threads import free_cores, one_blas_thread
-from nethical.trained import TrainedModel
 
 if TYPE_CHECKING:
-    from nethical.data.table import LabelledTable
-    from nethical.models.base import Model
     from nethical.plan import Plan
     from nethical.registry import Published
+    from nethical.trained import TrainedModel
 
 __all__ = ["Outcome", "train"]
 
@@ -63,6 +57,7 @@ def train(
     run: Run | None = None,
     registry: Registry | None = None,
     data_digest: str | None = None,
+    resume: bool = False,
 ) -> Outcome:
     """Train, judge and publish a model.
 
@@ -71,6 +66,7 @@ def train(
         run: Who listens; default: nobody.
         registry: Where to publish; default: the plan's folder, signed with the user's keys.
         data_digest: The digest that the rows must have, to repeat a run; None for any.
+        resume: Go on from the snapshot that an interrupted run of this plan left.
 
     Raises:
         NethicalError: Something cannot be done; nothing is then published.
@@ -86,12 +82,15 @@ def train(
     plan = replace(plan, threads=plan.threads or free_cores())
     start(plan, run)
     prepared = prepare(plan, run, data_digest=data_digest)
+    snapshots = snapshots_of(plan, prepared, registry, resume=resume)
     with run.stage("fit"), one_blas_thread():
-        model, fitted = fit(plan, prepared.parts["train"], run)
+        model, fitted = fit(plan, prepared.parts["train"], run, snapshots)
     with run.stage("calibrate"), one_blas_thread():
         trained, calibrated = calibrate(plan, prepared, model, run)
+    with run.stage("reference"), one_blas_thread():
+        beside = reference(plan, prepared, run)
     with run.stage("evaluate"), one_blas_thread():
-        measured = measure(trained, prepared, plan, run)
+        measured = measure(trained, beside, prepared, plan, run)
     with run.stage("gate"), one_blas_thread():
         judged = judge(trained, prepared, measured, plan=plan, run=run, registry=registry)
     with run.stage("publish"):
@@ -99,6 +98,7 @@ def train(
         published = publish(
             trained, prepared, stages, judged, plan=plan, run=run, registry=registry
         )
+        snapshots.remove()
     return Outcome(run.run_id, plan, prepared, trained, judged, published)
 
 
@@ -117,43 +117,3 @@ def start(plan: Plan, run: Run) -> None:
             environment(plan),
         )
     )
-
-
-def fit(plan: Plan, table: LabelledTable, run: Run) -> tuple[Model, ModelFitted]:
-    """Return the model that learnt from the train part."""
-    settings = Settings(plan.epochs, plan.batch_size, plan.threads or 1)
-    began = time.perf_counter()
-    model = catalog.build(plan.model_type, settings).fit(
-        table, rng=np.random.default_rng(plan.seed), progress=run.progress
-    )
-    fact = ModelFitted(
-        plan.model_type,
-        plan.epochs,
-        model.fitting.epochs_run,
-        time.perf_counter() - began,
-        list(model.fitting.notes),
-        dict(model.fitting.details),
-    )
-    run.record(fact)
-    return model, fact
-
-
-def calibrate(
-    plan: Plan, prepared: Prepared, model: Model, run: Run
-) -> tuple[TrainedModel, Calibrated]:
-    """Return the model with its calibrator and thresholds, learnt from the calibrate part."""
-    part = prepared.parts["calibrate"]
-    scores = model.score(part)
-    calibrator = calibrators.fit(scores, part.y)
-    thresholds = decisions.choose(
-        part.y,
-        calibrator.predict(scores),
-        min_accuracy=plan.min_accuracy,
-        given=plan.threshold,
-    )
-    fact = Calibrated(calibrator.method, len(part), thresholds.to_document())
-    run.record(fact)
-    trained = TrainedModel(
-        plan.slot, plan.model_type, prepared.roles, model, calibrator, thresholds
-    )
-    return trained, fact

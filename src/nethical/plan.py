@@ -16,6 +16,7 @@ __all__ = ["Plan"]
 LARGEST_SEED = 2**63 - 1
 LARGEST = {"seed": LARGEST_SEED, "threads": 1024, "epochs": 1_000_000}
 LARGEST_COUNT = 2**31 - 1
+LARGEST_DAYS = 3650
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Plan:
         accept_leaks: Suspect columns that the user stands for.
         threshold: Block threshold; None to set it by rule.
         alert_budget: Share of rows that may be alerted.
+        windows: How far back an event log is looked at, in days.
+        label_delay: Days until the label of an event is known.
         epochs: See ``models.base.Settings``.
         batch_size: See ``models.base.Settings``.
         threads: Threads of the libraries; None for the free cores.
@@ -69,6 +72,8 @@ class Plan:
     accept_leaks: tuple[str, ...] = ()
     threshold: float | None = None
     alert_budget: float = 0.01
+    windows: tuple[float, ...] = (1.0, 7.0, 30.0)
+    label_delay: float = 7.0
     epochs: int = 10
     batch_size: int = 32
     threads: int | None = None
@@ -97,6 +102,16 @@ class Plan:
                     f"--{prefix}{flag.replace('_', '-')} is {value}",
                     mend="give a number between 0 and 1",
                 )
+        if not (0 <= self.label_delay <= LARGEST_DAYS):
+            raise UsageError(
+                f"--label-delay is {self.label_delay:g}",
+                mend=f"give a number of days from 0 to {LARGEST_DAYS}",
+            )
+        if not self.windows or not all(0 < days <= LARGEST_DAYS for days in self.windows):
+            raise UsageError(
+                f"--windows is {', '.join(f'{days:g}' for days in self.windows) or 'empty'}",
+                mend=f"give numbers of days above 0, up to {LARGEST_DAYS}, as in 1,7,30",
+            )
         if not NAME.fullmatch(self.slot):
             raise UsageError(
                 f"{self.slot!r} cannot be a model name",

@@ -11,15 +11,26 @@ import numpy as np
 from nethical.canonical import digest
 from nethical.data import leaks as leak_probes
 from nethical.data import sources, split
+from nethical.data.events import EventLog, EventState
 from nethical.data.roles import Role, infer
 from nethical.data.rows import seed_key
 from nethical.data.table import LabelledTable, table_digest
 from nethical.errors import DataError, UsageError
-from nethical.facts import DataLoaded, DataSplit, LeaksProbed, RolesInferred, SourceFellBack
+from nethical.facts import (
+    DataLoaded,
+    DataSplit,
+    LeaksProbed,
+    PastDerived,
+    RolesInferred,
+    SourceFellBack,
+)
+from nethical.models import catalog
 from nethical.trained import numbers_read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
 
     from nethical.data.roles import Roles
     from nethical.data.sources import Source
@@ -43,6 +54,7 @@ class Prepared:
         leaks: What gives the label away, as it was recorded.
         unaccepted: Suspect columns that are still read and that nobody accepted; None where
             a class has too few rows to probe for any.
+        event_log: How the columns of an event's past are made; None where there are none.
         split: How the rows were split, as it was recorded.
         notes: What the user should know about the split.
         parts: The labelled rows of train, calibrate, gate, and tune with a search.
@@ -53,6 +65,7 @@ class Prepared:
     roles: Roles
     leaks: LeaksProbed
     unaccepted: tuple[str, ...] | None
+    event_log: EventLog | None
     split: DataSplit
     notes: tuple[str, ...]
     parts: Mapping[str, LabelledTable]
@@ -87,16 +100,25 @@ def prepare(plan: Plan, run: Run, *, data_digest: str | None = None) -> Prepared
                 mend="give it the same data, or train anew without --from-run",
             )
         del source
+        table, past = _with_past(plan, table, run)
     with run.stage("leaks"):
         table, leaks, unaccepted = _probe(plan, table, run)
     with run.stage("split"):
-        parts, how = _split(plan, table, run)
+        parts, how = _split(plan, table, past, run)
         challenges = {
-            path: _challenge(plan, table, path, parts, run) for path in plan.challenge_data
+            path: _challenge(plan, table, past, path, parts, run) for path in plan.challenge_data
         }
         split_fact = _record_split(parts, how, run)
     return Prepared(
-        loaded, table.roles, leaks, unaccepted, split_fact, how.notes, parts, challenges
+        loaded,
+        parts["gate"].roles,
+        leaks,
+        unaccepted,
+        past.event_log if past else None,
+        split_fact,
+        how.notes,
+        parts,
+        challenges,
     )
 
 
@@ -129,8 +151,12 @@ def _readable(data: object) -> Iterator[None]:
 
 
 def _read(plan: Plan, source: Source, run: Run) -> tuple[LabelledTable, DataLoaded]:
-    roles = infer(source.frame, plan.hints(source.hints))
-    table, unlabelled = LabelledTable.read(source.frame, roles)
+    labels_needed = not catalog.traits(plan.model_type).learns_from_normals
+    roles = infer(source.frame, plan.hints(source.hints), label_needed=labels_needed)
+    if roles.labelling is None:
+        table, unlabelled = LabelledTable.unlabelled(source.frame, roles), len(source.frame)
+    else:
+        table, unlabelled = LabelledTable.read(source.frame, roles)
     loaded = DataLoaded(
         source.name,
         len(table),
@@ -141,9 +167,39 @@ def _read(plan: Plan, source: Source, run: Run) -> tuple[LabelledTable, DataLoad
     )
     run.record(loaded)
     run.record(RolesInferred(roles.to_document()))
-    if unlabelled:
+    if not table.is_labelled:
+        run.warn("no label column: every row is taken for a normal one, and nothing can be judged")
+    elif unlabelled:
         run.warn(f"{unlabelled:,} rows have no label and are left out")
     return table, loaded
+
+
+@dataclass(frozen=True)
+class _Past:
+    """How columns of an event's past are made, and what further events look back on."""
+
+    event_log: EventLog
+    state: EventState
+    roles: Roles  # of the bare events
+
+
+def _known(table: LabelledTable) -> NDArray[np.int8]:
+    return table.y if table.is_labelled else np.full(len(table), -1, dtype=np.int8)
+
+
+def _with_past(plan: Plan, table: LabelledTable, run: Run) -> tuple[LabelledTable, _Past | None]:
+    """Return the table with what an event log says of each event's past, if the type reads it."""
+    if not catalog.traits(plan.model_type).reads_event_log:
+        return table, None
+    event_log = EventLog.of(
+        table.roles, windows_days=plan.windows, label_delay_days=plan.label_delay
+    )
+    if event_log is None:
+        return table, None
+    frame, state = event_log.derive(table.frame, _known(table), EventState.empty())
+    run.record(PastDerived(len(table), len(event_log.names), event_log.to_document()))
+    derived = LabelledTable(frame, event_log.derived_roles(table.roles), table.y)
+    return derived, _Past(event_log, state, table.roles)
 
 
 def _probe(
@@ -155,7 +211,9 @@ def _probe(
             raise UsageError(
                 f"--accept-leak {column!r} is not in the data", mend="correct the column's name"
             )
-    found = leak_probes.probe(table, seed=plan.seed)
+    found = leak_probes.Leaks((), sorted_by_label=False, probed=False)
+    if table.is_labelled:
+        found = leak_probes.probe(table, seed=plan.seed)
     dropped = tuple(found.columns) if plan.drop_leaks else ()
     unaccepted = tuple(c for c in found.columns if c not in {*dropped, *plan.accept_leaks})
     if dropped:
@@ -173,7 +231,7 @@ def _probe(
         found.probed,
     )
     run.record(fact)
-    if not found.probed:
+    if table.is_labelled and not found.probed:
         run.warn(f"a class has fewer than {leak_probes.FEWEST_PER_CLASS} rows: leaks not probed")
     for suspect in found.suspects:
         if suspect.column in dropped:
@@ -191,10 +249,20 @@ def _probe(
     return table, fact, unaccepted if found.probed else None
 
 
-def _split(plan: Plan, table: LabelledTable, run: Run) -> tuple[dict[str, LabelledTable], Split]:
+def _split(
+    plan: Plan, table: LabelledTable, past: _Past | None, run: Run
+) -> tuple[dict[str, LabelledTable], Split]:
     """Return the parts, and how the rows of the table itself were split."""
+    normals_suffice = catalog.traits(plan.model_type).learns_from_normals
     if plan.test_data is None:
-        how = split.split(table, strategy=plan.split, column=plan.split_column, seed=plan.seed)
+        how = split.split(
+            table,
+            strategy=plan.split,
+            column=plan.split_column,
+            seed=plan.seed,
+            one_class_suffices=normals_suffice,
+            label_delay_days=past.event_log.label_delay_days if past else 0.0,
+        )
         parts = {name: table.rows(how.mask(name)) for name in how.counts()}
         return (parts if plan.split_column is None else _apart(plan, parts, run)), how
     if plan.split_column is not None:
@@ -202,9 +270,15 @@ def _split(plan: Plan, table: LabelledTable, run: Run) -> tuple[dict[str, Labell
             "both --test-data and --split-column name the gate part", mend="pass one of them"
         )
     shares = {"calibrate": 0.25, "train": 0.75}
-    how = split.split(table, strategy=plan.split, seed=plan.seed, shares=shares)
-    gate = _other(plan, table, plan.test_data, run)
-    if gate.y.min() == gate.y.max():
+    how = split.split(
+        table,
+        strategy=plan.split,
+        seed=plan.seed,
+        shares=shares,
+        one_class_suffices=normals_suffice,
+    )
+    gate = _other(plan, table, past, plan.test_data, run)
+    if not gate.has_both_classes and not normals_suffice:
         raise DataError(
             f"{plan.test_data} holds one class only ({len(gate)} labelled rows)",
             mend="judge on rows of both classes",
@@ -225,8 +299,9 @@ def _apart(plan: Plan, parts: dict[str, LabelledTable], run: Run) -> dict[str, L
         run.warn(
             f"{left_out:,} training rows equal a test row or share its group; they are left out"
         )
+    normals_suffice = catalog.traits(plan.model_type).learns_from_normals
     for name, part in kept.items():
-        if len(np.unique(part.y)) == 1 or len(part) == 0:
+        if len(part) == 0 or not (part.has_both_classes or normals_suffice):
             raise DataError(
                 f"the {name} part holds {len(part)} rows of one class or none, "
                 "once rows that the gate part holds too are left out",
@@ -236,10 +311,15 @@ def _apart(plan: Plan, parts: dict[str, LabelledTable], run: Run) -> dict[str, L
 
 
 def _challenge(
-    plan: Plan, table: LabelledTable, data: str, parts: dict[str, LabelledTable], run: Run
+    plan: Plan,
+    table: LabelledTable,
+    past: _Past | None,
+    data: str,
+    parts: dict[str, LabelledTable],
+    run: Run,
 ) -> LabelledTable:
     """Return the rows of a challenge set that the model does not learn from."""
-    rows = _other(plan, table, data, run)
+    rows = _other(plan, table, past, data, run)
     known = np.zeros(len(rows), dtype=bool)
     for name, part in parts.items():
         if name != "gate":
@@ -257,10 +337,13 @@ def _challenge(
     return rows.rows(~known) if known.any() else rows
 
 
-def _other(plan: Plan, table: LabelledTable, data: str, run: Run) -> LabelledTable:
+def _other(
+    plan: Plan, table: LabelledTable, past: _Past | None, data: str, run: Run
+) -> LabelledTable:
     """Return the labelled rows of another source, read as this table is, recorded."""
+    roles = past.roles if past else table.roles
     coded = (Role.CATEGORICAL, Role.TEXT)
-    texts = [c.name for c in table.roles.columns if c.feature in coded or c.role in CODED_ROLES]
+    texts = [c.name for c in roles.columns if c.feature in coded or c.role in CODED_ROLES]
     with _readable(data):
         source = sources.find(
             data,
@@ -270,13 +353,18 @@ def _other(plan: Plan, table: LabelledTable, data: str, run: Run) -> LabelledTab
             fall_back=False,
             texts=texts,
         )
-    needed = [c.name for c in table.roles.columns if c.feature or c.role in NEEDED_ROLES]
+    roles = roles.labelled_by(source.frame, plan.hints(source.hints))
+    needed = [c.name for c in roles.columns if c.feature or c.role in NEEDED_ROLES]
     missing = [name for name in needed if name not in source.frame.column_names]
     if missing:
         raise DataError(
             f"{data} lacks column {missing[0]!r}", mend="give it the columns of the training data"
         )
-    other, unlabelled = LabelledTable.read(numbers_read(source.frame, table.roles), table.roles)
+    frame = numbers_read(source.frame, roles)
+    if roles.labelling is None:
+        other, unlabelled = LabelledTable.unlabelled(frame, roles), len(frame)
+    else:
+        other, unlabelled = LabelledTable.read(frame, roles)
     run.record(
         DataLoaded(
             source.name,
@@ -287,11 +375,14 @@ def _other(plan: Plan, table: LabelledTable, data: str, run: Run) -> LabelledTab
             source.details,
         )
     )
-    if unlabelled:
+    if unlabelled and other.is_labelled:
         run.warn(f"{unlabelled:,} rows of {data} have no label and are left out")
     if len(other) == 0:
         raise DataError(f"{data} holds no labelled row", mend="fill the labels in")
-    return other
+    if past is None:
+        return other
+    frame, _ = past.event_log.derive(other.frame, _known(other), past.state)
+    return LabelledTable(frame, table.roles, other.y)
 
 
 def _record_split(parts: dict[str, LabelledTable], how: Split, run: Run) -> DataSplit:
@@ -301,7 +392,7 @@ def _record_split(parts: dict[str, LabelledTable], how: Split, run: Run) -> Data
         train_samples=len(parts["train"]),
         val_samples=sum(len(part) for name, part in parts.items() if name != "train"),
         parts={name: len(part) for name, part in parts.items()},
-        positives={name: int(part.y.sum()) for name, part in parts.items()},
+        positives={name: int(part.y.sum()) for name, part in parts.items() if gate.is_labelled},
         groups={
             name: len(np.unique(part.groups))
             for name, part in parts.items()

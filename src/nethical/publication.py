@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import secrets
-from functools import cache
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from nethical import __version__, card
+from nethical import card
+from nethical.environment import environment
 from nethical.errors import StorageError
 from nethical.facts import ModelSaved
 from nethical.judgement import metrics_document
@@ -28,23 +26,9 @@ if TYPE_CHECKING:
     from nethical.run import Run
     from nethical.trained import TrainedModel
 
-__all__ = ["check_writable", "environment", "publish"]
+__all__ = ["check_writable", "publish"]
 
 REGISTRY_FOLDERS = ("versions", "current", "candidates")
-
-LIBRARIES = ("numpy", "scipy", "pyarrow", "lightgbm", "scikit-learn", "cryptography")
-
-
-def environment(plan: Plan) -> dict[str, Any]:
-    """Return what the result may depend on beside the data and the plan."""
-    return {
-        "nethical": __version__,
-        "python": platform.python_version(),
-        "platform": f"{platform.system()}-{platform.machine()}".lower(),
-        "libc": "-".join(platform.libc_ver()),
-        "threads": plan.threads,
-        "libraries": _versions(),
-    }
 
 
 def check_writable(models_dir: Path) -> None:
@@ -69,11 +53,6 @@ def check_writable(models_dir: Path) -> None:
                 f"cannot publish to {models_dir}: {place}: {why}",
                 mend="mend its permissions, or name another folder with --models-dir",
             )
-
-
-@cache
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in LIBRARIES}
 
 
 def publish(  # noqa: PLR0913 - all that a bundle says

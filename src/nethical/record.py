@@ -37,7 +37,7 @@ def scores_file(table: LabelledTable, y_proba: Floats, key: bytes) -> bytes:
     columns: dict[str, Any] = {
         "row": _digest_array(table.digests(key)),
         "probability": pa.array(y_proba),
-        "label": pa.array(table.y),
+        "label": pa.array(table.y) if table.is_labelled else pa.nulls(len(table), pa.int8()),
     }
     if table.groups is not None:
         group = table.roles.one(Role.GROUP)

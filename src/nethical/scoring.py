@@ -12,9 +12,10 @@ import numpy as np
 
 from nethical import decisions, durable, gate
 from nethical.data import files
-from nethical.data.roles import Role
+from nethical.data.events import EventState
+from nethical.data.roles import Role, RoleHints, find_label
 from nethical.data.table import LabelledTable, Table
-from nethical.errors import DataError, UsageError
+from nethical.errors import DataError, StorageError, UsageError
 from nethical.metrics.evaluation import Evaluation, evaluate
 from nethical.threads import one_blas_thread
 
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from nethical.data.roles import Roles
     from nethical.gate import Decision, Limits
     from nethical.trained import TrainedModel
 
-__all__ = ["Examination", "Scored", "examine", "predict"]
+__all__ = ["Examination", "History", "Scored", "examine", "predict"]
 
 BATCH_ROWS = 1 << 17
 OUTPUTS = (".csv", ".parquet", ".jsonl")
@@ -48,6 +50,64 @@ class Scored:
     decisions: dict[str, int]
 
 
+class History:
+    """The past of an event log, kept in a file between calls.
+
+    Args:
+        model: Whose log it is.
+        path: The state; it is made by the first call, and replaced whole by each.
+        late_labels: A table of labels that became known since, or None: the agent, resource and
+            time columns of events that were scored earlier, and the label column.
+
+    Raises:
+        UsageError: The model reads no event log.
+    """
+
+    def __init__(self, model: TrainedModel, path: Path, late_labels: Path | None = None) -> None:
+        if model.event_log is None:
+            raise UsageError(
+                f"{model.name} reads no event log, so it keeps no state", mend="leave --state out"
+            )
+        self._event_log = model.event_log
+        self._roles = model.roles
+        self._path = path
+        self._late_labels = late_labels
+        self._seen = b""
+
+    def read(self) -> EventState:
+        """Return the state, with the late labels in it.
+
+        Raises:
+            DataError: The state is of another log, or a late label cannot be read.
+            IntegrityError: The state is not what was written.
+        """
+        state = EventState.empty()
+        if self._path.exists():
+            self._seen = durable.read(self._path)
+            state = EventState.from_bytes(self._seen, self._event_log)
+        if self._late_labels is None:
+            return state
+        keys = (self._event_log.agent, self._event_log.resource)
+        late = files.load(self._late_labels, texts=keys)
+        return state.with_labels(late, self._event_log, self._roles)
+
+    def write(self, state: EventState) -> None:
+        """Replace the state, durably.
+
+        Raises:
+            StorageError: It cannot be written, or another process wrote it meanwhile.
+        """
+        durable.make_folder(self._path.absolute().parent)
+        with durable.lock(self._path.absolute().parent):
+            now = durable.read(self._path) if self._path.exists() else b""
+            if now != self._seen:
+                raise StorageError(
+                    f"{self._path} was written by another process meanwhile",
+                    mend="score these events again, one process after the other",
+                )
+            durable.write(self._path, state.to_bytes(self._event_log), mode=0o600)
+
+
 @dataclass(frozen=True)
 class Examination:
     """How a model does on other data.
@@ -65,13 +125,14 @@ class Examination:
     learnt: int
 
 
-def predict(
+def predict(  # noqa: PLR0913 - what to score, and what to write
     model: TrainedModel,
     data: Path,
     out: Path,
     *,
     keep: Sequence[str] = (),
     reasons: int = 0,
+    history: History | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Scored:
     """Score a file or folder of any size into a file, in row order.
@@ -82,6 +143,8 @@ def predict(
         out: A .csv, .parquet or .jsonl file; it appears whole, or not at all.
         keep: Columns of the data to copy beside ``probability`` and ``decision``.
         reasons: Reason codes to add for each row, in the column ``reasons``.
+        history: Where an event log's model finds the past of these events, and leaves it for
+            the next ones; None to know nothing before the first event, and to keep nothing.
         progress: Told the number of rows scored so far.
 
     Raises:
@@ -105,12 +168,13 @@ def predict(
             f"a kept column {clash!r} would be overwritten by the model's own",
             mend="rename the column in the data, or do not keep it",
         )
+    state = EventState.empty() if history is None else history.read()
     rows = 0
     counts = np.zeros(len(decisions.DECISIONS), dtype=np.int64)
     durable.make_folder(out.absolute().parent)
     with one_blas_thread(), durable.writing(out) as file, _writer(out.suffix, file) as writer:
         for batch in _batches(model, data, keep, verbatim=keep):
-            table = model.table(batch)
+            table, state = model.follow(batch, state)
             y_proba = model.probabilities(table)
             codes = decisions.decide(y_proba, model.thresholds)
             counts += np.bincount(codes, minlength=len(counts))
@@ -122,6 +186,8 @@ def predict(
             progress(rows)
         if rows == 0:
             raise DataError(f"{data} has a header but no rows", mend="name a file with rows")
+    if history is not None:  # after the output: a run that dies between can be repeated
+        history.write(state)
     by_decision = dict(zip(decisions.DECISIONS, counts.tolist(), strict=True))
     return Scored(rows, by_decision)
 
@@ -133,6 +199,7 @@ def examine(
     *,
     budget: float = 0.01,
     learnt: Callable[[LabelledTable], np.ndarray] | None = None,
+    label_column: str | None = None,
 ) -> Examination:
     """Return how a model does on labelled data that it never learnt from.
 
@@ -142,6 +209,8 @@ def examine(
         limits: What the gate asks for.
         budget: Share of rows that may be alerted, in (0, 1).
         learnt: Tells which rows the model learnt from, to count them.
+        label_column: The label, where the model learnt without any; None for its own, or the
+            one that its name tells.
 
     Raises:
         UsageError: The budget is not between 0 and 1.
@@ -150,10 +219,12 @@ def examine(
     if not 0 < budget < 1:
         raise UsageError(f"--alert-budget is {budget}", mend="give a number between 0 and 1")
     labels, probabilities = [], []
+    state = EventState.empty()
     unlabelled = known = 0
     kinds = (*model.roles.named(Role.GROUP), *model.roles.named(Role.FAIRNESS))
     cells: dict[str, list[Any]] = {name: [] for name in kinds}
-    needed = [*model.roles.named(Role.LABEL), *kinds]
+    roles = _labelled_roles(model, data, label_column)
+    needed = [*roles.named(Role.LABEL), *kinds]
     with one_blas_thread():
         for batch in _batches(model, data, needed):
             lacking = [name for name in kinds if name not in batch.column_names]
@@ -162,7 +233,8 @@ def examine(
                     f"column {lacking[0]!r} is missing from {data}",
                     mend="give the rows the group and fairness columns that training had",
                 )
-            table, left_out = LabelledTable.read(model.table(batch).frame, model.roles)
+            rows, state = model.follow(batch, state)
+            table, left_out = LabelledTable.read(rows.frame, roles)
             unlabelled += left_out
             known += 0 if learnt is None else int(learnt(table).sum())
             labels.append(table.y)
@@ -188,6 +260,30 @@ def examine(
     return Examination(evaluation, gate.decide(evidence, limits), unlabelled, known)
 
 
+def _labelled_roles(model: TrainedModel, data: Path, label_column: str | None) -> Roles:
+    """Return the model's roles; where it learnt without labels, with the label of these rows."""
+    own = model.roles.one(Role.LABEL)
+    if model.roles.labelling is not None and model.roles.labelling.positive:
+        if label_column not in {None, own}:
+            raise UsageError(
+                f"the model learnt from the label {own!r}, not from {label_column!r}",
+                mend="leave --label-column out",
+            )
+        return model.roles
+    import pyarrow as pa
+
+    hints = RoleHints({label_column: Role.LABEL} if label_column else {})
+    header = next(files.batches(data, types={}, rows=1), pa.table({}))
+    label = label_column or own or find_label(header, hints, needed=True)
+    pieces = list(files.batches(data, types={}, columns=[str(label)]))
+    if not pieces or label not in pieces[0].column_names:
+        raise DataError(
+            f"label column {label!r} is missing from {data}",
+            mend="name it with --label-column COLUMN",
+        )
+    return model.roles.labelled_by(pa.concat_tables(pieces, promote_options="permissive"), hints)
+
+
 def _batches(
     model: TrainedModel, data: Path, keep: Sequence[str], *, verbatim: Sequence[str] = ()
 ) -> Iterator[pa.Table]:
@@ -198,7 +294,8 @@ def _batches(
     import pyarrow as pa
 
     copied = dict.fromkeys(verbatim, pa.string())
-    columns = list(dict.fromkeys([*(f.name for f in model.roles.features), *keep]))
+    of_past = model.roles.named(Role.LABEL) if model.event_log else ()
+    columns = list(dict.fromkeys([*model.reads, *of_past, *keep]))
     try:
         first, others = _opened(data, copied | _types(model), columns)
         if first is not None:
@@ -216,7 +313,8 @@ def _types(model: TrainedModel) -> dict[str, Any]:
     import pyarrow as pa
 
     kinds = {Role.NUMERIC: pa.float64(), Role.CATEGORICAL: pa.string(), Role.TEXT: pa.string()}
-    return {f.name: kinds[f.feature] for f in model.roles.features if f.feature in kinds}
+    names = {} if model.event_log is None else dict.fromkeys(model.event_log.keys, pa.string())
+    return names | {f.name: kinds[f.feature] for f in model.roles.features if f.feature in kinds}
 
 
 def _opened(

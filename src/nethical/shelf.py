@@ -95,7 +95,7 @@ class Shelf:
 
     def remove(self, model_id: str) -> None:
         """Take the folder of a version away; hold the lock."""
-        _remove(self.versions / model_id)
+        durable.remove(self.versions / model_id)
 
     def link(self, history: History) -> None:
         """Make the links say what the history says; hold the lock."""
@@ -111,7 +111,7 @@ class Shelf:
         for model_id in sorted(candidates - linked):
             durable.replace_link(self._candidates / model_id, f"../versions/{model_id}")
         for model_id in sorted(linked - candidates):
-            _remove(self._candidates / model_id)
+            durable.remove(self._candidates / model_id)
 
 
 def _listed(folder: Path) -> list[str]:
@@ -124,14 +124,3 @@ def _listed(folder: Path) -> list[str]:
         raise StorageError(
             f"cannot read {folder}: {error.strerror}", mend="check the path and its permissions"
         ) from error
-
-
-def _remove(path: Path) -> None:
-    """Take a link or a folder away at once; what a kill leaves of it is swept later."""
-    try:
-        path.rename(path.with_name(f"{durable.TEMPORARY}{path.name}"))
-    except OSError as error:
-        raise StorageError(
-            f"cannot remove {path}: {error.strerror}", mend="check the permissions of its folder"
-        ) from error
-    durable.sweep(path.parent)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nethical import calibrators, decisions
+from nethical.data.events import EventLog, EventState
 from nethical.data.roles import Role, Roles
 from nethical.data.table import Table, to_arrow
 from nethical.errors import DataError, IntegrityError
@@ -53,6 +54,7 @@ class TrainedModel:
         model: Turns rows into scores.
         calibrator: Turns scores into probabilities.
         thresholds: Turn probabilities into decisions.
+        event_log: Makes the columns of each event's past; None where rows stand for themselves.
     """
 
     name: str
@@ -61,15 +63,46 @@ class TrainedModel:
     model: Model
     calibrator: Calibrator
     thresholds: Thresholds
+    event_log: EventLog | None = None
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The columns that raw rows must have."""
+        features = [f.name for f in self.roles.features]
+        if self.event_log is None:
+            return tuple(features)
+        made = set(self.event_log.names)
+        own = [name for name in features if name not in made]
+        return tuple(dict.fromkeys([*self.event_log.reads, *own]))
 
     def table(self, frame: Any) -> Table:  # noqa: ANN401 - any frame
         """Return a frame's rows as this model reads them.
 
+        Of an event log, each event's past is what the frame itself holds of it.
+
         Raises:
             DataError: A feature column is missing, or holds what it cannot read.
         """
-        arrow = to_arrow(frame, tuple(f.name for f in self.roles.features))
-        missing = [f.name for f in self.roles.features if f.name not in arrow.column_names]
+        return self.follow(frame, EventState.empty())[0]
+
+    def follow(
+        self,
+        frame: Any,  # noqa: ANN401 - any frame
+        state: EventState,
+    ) -> tuple[Table, EventState]:
+        """Return a frame's rows as this model reads them, and the state that the next ones need.
+
+        Args:
+            frame: As for ``predict_proba``.
+            state: What is known of earlier events; only an event log's model looks at it. Labels
+                in the frame become part of the past once their delay is over.
+
+        Raises:
+            DataError: A column is missing, or holds what it cannot read, or events are older
+                than those of the state.
+        """
+        arrow = to_arrow(frame, self.reads)
+        missing = [name for name in self.reads if name not in arrow.column_names]
         if missing:
             raise DataError(
                 f"column {missing[0]!r} is missing"
@@ -77,7 +110,17 @@ class TrainedModel:
                 + f"; found: {', '.join(arrow.column_names[:30])}",
                 mend="give the rows the columns that the model was trained on",
             )
-        return Table(numbers_read(arrow, self.roles), self.roles)
+        arrow = numbers_read(arrow, self.roles)
+        if self.event_log is not None:
+            arrow, state = self.event_log.derive(arrow, self._labels(arrow), state)
+        return Table(arrow, self.roles), state
+
+    def _labels(self, arrow: pa.Table) -> NDArray[np.int8]:
+        """Return what a frame says of its rows: 1, 0, or -1 where it says nothing."""
+        label, labelling = self.roles.one(Role.LABEL), self.roles.labelling
+        if labelling is None or label not in arrow.column_names:
+            return np.full(len(arrow), -1, dtype=np.int8)
+        return labelling.encode(arrow.column(label))
 
     def probabilities(self, table: Table) -> Floats:
         """Return the probability of class 1 of rows that were read, shape (n,)."""
@@ -112,8 +155,11 @@ class TrainedModel:
         ).to_native()
 
     def predict_row(self, row: Mapping[str, Any]) -> float:
-        """Return the probability of class 1 of one row; absent columns are missing values."""
-        score = self._row_scorer
+        """Return the probability of class 1 of one row; absent columns are missing values.
+
+        An event by itself has no past; score a log with ``predict_proba`` or ``nethical predict``.
+        """
+        score = self._row_scorer if self.event_log is None else None
         if score is not None:
             try:
                 return self.calibrator.predict_one(score(row))
@@ -121,7 +167,7 @@ class TrainedModel:
                 pass
         import pyarrow as pa
 
-        cells = {f.name: [row.get(f.name)] for f in self.roles.features}
+        cells = {name: [row.get(name)] for name in self.reads}
         return float(self.probabilities(self.table(pa.table(cells)))[0])
 
     @cached_property
@@ -142,6 +188,7 @@ class TrainedModel:
             "roles": self.roles.to_document(),
             "calibrator": self.calibrator.to_document(),
             "thresholds": self.thresholds.to_document(),
+            "event_log": self.event_log.to_document() if self.event_log else None,
             "model": dict(parts.document),
             "texts": sorted(parts.texts),
         }
@@ -181,6 +228,7 @@ class TrainedModel:
             catalog.restore(document["model_type"], parts),
             calibrators.from_document(document["calibrator"]),
             decisions.Thresholds.from_document(document["thresholds"]),
+            EventLog.from_document(log) if (log := document.get("event_log")) else None,
         )
 
 
@@ -193,8 +241,9 @@ def numbers_read(arrow: pa.Table, roles: Roles) -> pa.Table:
     import pyarrow as pa
 
     for feature in roles.features:
-        kind = arrow.schema.field(feature.name).type
-        if feature.feature != Role.NUMERIC or not _is_nested_or_text(kind):
+        if feature.feature != Role.NUMERIC or feature.name not in arrow.column_names:
+            continue  # an event log makes some columns later
+        if not _is_nested_or_text(arrow.schema.field(feature.name).type):
             continue
         place = arrow.column_names.index(feature.name)
         try:

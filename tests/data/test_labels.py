@@ -143,3 +143,19 @@ def test_a_value_that_was_not_there_in_training_is_an_error_that_names_it():
 def test_a_labelling_survives_its_document():
     labelling = read("a", "b", "c", positive=("b",))
     assert Labelling.from_document(labelling.to_document()) == labelling
+
+
+def test_negatives_alone_will_do_where_nothing_else_is_needed():
+    labels = column("normal", "normal", None)
+    labelling = read_labels(labels, "outcome", negatives_suffice=True)
+    assert labelling == Labelling((), ("normal",), "the only value")
+    assert labelling.encode(labels).tolist() == [0, 0, -1]
+    with pytest.raises(DataError, match="unknown values: 'attack'") as caught:
+        labelling.encode(column("attack"))
+    assert caught.value.mend == "use 'normal' as in training"
+
+
+@pytest.mark.parametrize("value", ["attack", 1, "A"])
+def test_positives_alone_or_a_word_of_no_meaning_never_will(value):
+    with pytest.raises(DataError, match="one class only"):
+        read_labels(column(value, value), "outcome", negatives_suffice=True)

@@ -322,3 +322,25 @@ def test_a_dropped_column_is_no_longer_read_and_the_rest_stays():
     assert without.columns[2].role == Role.IGNORE
     assert without.labelling == roles.labelling
     assert roles.without(set()) == roles
+
+
+# --- without a label -------------------------------------------------------------------------
+
+
+def test_a_table_without_a_label_has_roles_where_none_is_needed():
+    table = normalise(pa.table({"x": X, "y": X}))
+    assert infer(table, RoleHints(), label_needed=False).labelling is None
+    with pytest.raises(DataError, match="no label column"):
+        infer(table, RoleHints())
+
+
+def test_who_knows_no_positive_learns_the_label_from_another_table():
+    bare = infer(normalise(pa.table({"x": X})), RoleHints(), label_needed=False)
+    labels = {"x": X, "label": LABEL}
+    for known in (bare, infer(frame(label=[0] * N), RoleHints(), label_needed=False)):
+        found = known.labelled_by(normalise(pa.table(labels)), RoleHints())
+        assert found.labelling.positive == ("1",)
+        assert found.one(Role.LABEL) == "label"
+        assert found.features == known.features
+    known = infer(frame(), RoleHints())
+    assert known.labelled_by(normalise(pa.table({"x": X, "label": ["a", "b"] * 20})), None) is known

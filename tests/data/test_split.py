@@ -381,3 +381,44 @@ def test_a_part_of_one_class_is_refused():
 def test_only_the_wanted_parts_are_cut_and_checked():
     result = split(drawn(3000), seed=0, shares={"calibrate": 0.25, "train": 0.75})
     assert shares_of(result) == pytest.approx({"calibrate": 0.25, "train": 0.75}, abs=0.03)
+
+
+# --- late labels, and rows of one class ------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["timestamp", "integer", "float"])
+def test_rows_whose_labels_were_not_known_when_the_gate_begins_are_in_no_part(kind):
+    n, days = 2000, 50.0
+    seconds = np.sort(RNG.integers(0, int(days * 86_400), n))
+    when = {
+        "timestamp": seconds.astype("datetime64[s]").astype("datetime64[us]"),
+        "integer": seconds,
+        "float": seconds.astype(float),
+    }[kind]
+    table = drawn(n, when=when, hints={"when": Role.TIME})
+    result = split(table, seed=1, label_delay_days=7)
+    first = seconds[result.mask("gate")].min()
+    learnt = result.mask("train") | result.mask("calibrate")
+    assert seconds[learnt].max() < first - 7 * 86_400
+    waiting = result.part < 0
+    assert waiting.sum() == ((seconds >= first - 7 * 86_400) & (seconds < first)).sum() > 0
+    assert seconds[result.mask("train")].max() < seconds[result.mask("calibrate")].min()
+    assert sum(result.counts().values()) == n - waiting.sum()
+    assert shares_of(result)["gate"] == pytest.approx(0.2, abs=0.001)
+    assert result.mask("train").sum() == pytest.approx(3 * result.mask("calibrate").sum(), rel=0.02)
+    assert f"{int(waiting.sum()):,} rows of the 7 days before the gate part" in result.notes[0]
+    at_once = split(table, seed=1)
+    assert (result.mask("gate") == at_once.mask("gate")).all()
+
+
+def test_a_delay_longer_than_the_log_leaves_nothing_to_learn_from():
+    when = np.arange(500) * 86_400 // 100
+    with pytest.raises(DataError, match="the train part has no rows"):
+        split(drawn(500, when=when, hints={"when": Role.TIME}), seed=1, label_delay_days=30)
+
+
+def test_parts_of_one_class_will_do_where_normal_rows_suffice():
+    table = labelled(x=RNG.normal(size=300), label=[0] * 299 + [1])
+    assert split(table, seed=1, one_class_suffices=True).counts().keys() == set(SHARES)
+    with pytest.raises(DataError, match="one class only"):
+        split(table, seed=1)

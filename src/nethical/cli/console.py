@@ -12,6 +12,8 @@ from nethical.errors import StorageError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from nethical.errors import NethicalError
+
 __all__ = ["Console", "OutputError", "printable"]
 
 
@@ -61,6 +63,11 @@ class Console:
     def warn(self, message: str) -> None:
         """Print a ``[WARN]`` line."""
         self.line(f"[WARN] {message}")
+
+    def error(self, error: NethicalError) -> None:
+        """Print what is wrong and how to mend it, where the command goes on all the same."""
+        self.line(f"[ERROR] {' '.join(error.what.split())}")
+        self.line(f"[ERROR] {' '.join(error.mend.split())}")
 
     def line(self, text: str = "") -> None:
         """Print a line as it is."""

@@ -24,6 +24,9 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse keeps this typ
     )
     parser.add_argument("model", metavar="MODEL", help="an id, a name in production, or a folder")
     parser.add_argument("data", metavar="DATA", type=Path, help="labelled rows, a file or folder")
+    parser.add_argument(
+        "--label-column", metavar="COLUMN", help="where the model learnt without labels"
+    )
     parser.add_argument("--promotion-max-ece", type=float, default=0.08, help="default: 0.08")
     parser.add_argument("--promotion-min-accuracy", type=float, default=0.85, help="default: 0.85")
     parser.add_argument("--alert-budget", type=float, default=0.01, help="default: 0.01")
@@ -51,6 +54,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         limits,
         budget=args.alert_budget,
         learnt=learnt_by(bundle, registry.keys.row_keys()),
+        label_column=args.label_column,
     )
     metrics = found.evaluation.metrics_document()
     intervals = found.evaluation.intervals_document()

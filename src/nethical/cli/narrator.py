@@ -119,7 +119,8 @@ class Narrator:
     @_say.register
     def _(self, fact: facts.DataSplit) -> None:
         parts = ", ".join(
-            f"{name} {rows:,} ({fact.positives[name] / rows:.1%} positive)"
+            f"{name} {rows:,}"
+            + (f" ({fact.positives[name] / rows:.1%} positive)" if fact.positives else "")
             for name, rows in fact.parts.items()
         )
         self._console.info(f"Split ({fact.strategy}): {parts}")
@@ -137,6 +138,14 @@ class Narrator:
             self._console.info(note)
 
     @_say.register
+    def _(self, fact: facts.PastDerived) -> None:
+        windows = ", ".join(f"{days:g}" for days in fact.event_log["windows_days"])
+        self._console.info(
+            f"Looked back {windows} days from each of {fact.rows:,} events: "
+            f"{fact.columns} columns; labels count from {fact.event_log['label_delay_days']:g} days on"
+        )
+
+    @_say.register
     def _(self, fact: facts.Calibrated) -> None:
         block, rule = fact.thresholds["block"], fact.thresholds["rule"]
         self._console.info(
@@ -149,6 +158,14 @@ class Narrator:
             return
         rows = metric_rows(fact.metrics, fact.intervals)
         self._console.table(("Metric", "Value", "95 % interval"), rows)
+
+    @_say.register
+    def _(self, fact: facts.ReferenceEvaluated) -> None:
+        told = ", ".join(
+            f"{name} {_number(fact.metrics[name])}"
+            for name in ("accuracy", "roc_auc", "ece_debiased")
+        )
+        self._console.info(f"Beside it, {fact.model_type} on the same rows: {told}")
 
     @_say.register
     def _(self, fact: facts.GateDecided) -> None:

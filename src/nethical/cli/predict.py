@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["add_parser"]
 
 ABSENT = {
-    "state": "models that keep state between days",
     "review": "the review queue",
     "engine": "the distributed engine",
 }
@@ -37,7 +36,15 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse keeps this typ
     )
     parser.add_argument("--keep", action="append", default=[], metavar="COLUMN", help="copy it too")
     parser.add_argument("--explain", action="store_true", help="add the column reasons")
-    parser.add_argument("--state", metavar="FILE", help="not in this release")
+    parser.add_argument(
+        "--state", type=Path, metavar="FILE", help="the past of an event log, kept between calls"
+    )
+    parser.add_argument(
+        "--late-labels",
+        type=Path,
+        metavar="FILE",
+        help="labels of earlier events that became known (with --state)",
+    )
     parser.add_argument("--review", action="store_true", help="not in this release")
     parser.add_argument("--engine", help="not in this release")
     add_registry_flags(parser)
@@ -51,12 +58,15 @@ def run(args: argparse.Namespace, console: Console) -> int:
             raise UsageError(
                 f"--{flag}: {part} is not part of this release", mend="leave the flag out"
             )
-    from nethical.scoring import predict
+    if args.late_labels and not args.state:
+        raise UsageError("--late-labels without --state", mend="name the state with --state FILE")
+    from nethical.scoring import History, predict
     from nethical.trained import find
 
     model = find(args.model, models_dir=args.models_dir, believed=args.key)
     reasons = REASONS if args.explain else 0
-    scored = predict(model, args.data, args.out, keep=args.keep, reasons=reasons)
+    history = History(model, args.state, args.late_labels) if args.state else None
+    scored = predict(model, args.data, args.out, keep=args.keep, reasons=reasons, history=history)
     shares = ", ".join(f"{word} {n:,}" for word, n in scored.decisions.items())
     console.info(f"Scored {scored.rows:,} rows into {args.out}: {shares}")
     if args.json:

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nethical.errors import DataError, RefusedError, UsageError
+from nethical.errors import DataError, NethicalError, RefusedError, UsageError
+from nethical.models.catalog import names
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from nethical.cli.console import Console
     from nethical.pipeline import Outcome
     from nethical.plan import Plan
@@ -40,16 +44,13 @@ ABSENT_PARTS = {
         "waive_agreement",
     ),
     "the distributed engine": ("engine", "engine_address", "workers", "memory"),
-    "resumable training": ("resume",),
 }
 ABSENT_SWITCHES = (
     "enable_audit",
     "enable_drift_tracking",
     "enable_phase89",
     "optimize_config",
-    "resume",
 )
-ABSENT_TYPES = ("simple_transformer", "anomaly", "correlation")
 
 
 def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse keeps this type private
@@ -73,7 +74,7 @@ def _training_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model-type",
         metavar="TYPE",
-        help="heuristic, logistic, boosted, or a registered type (required)",
+        help=f"{', '.join(names())}; several with commas, or all (required)",
     )
     parser.add_argument("--epochs", type=int, default=10, help="training epochs")
     parser.add_argument("--batch-size", type=int, default=32, help="rows per gradient step")
@@ -81,6 +82,9 @@ def _training_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=42, help="decides everything random")
     parser.add_argument(
         "--threads", type=int, help="threads of the libraries (default: free cores)"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the snapshot of an interrupted run"
     )
     parser.add_argument("--from-run", metavar="RUN.json", help="repeat a run exactly")
     parser.add_argument("--dry-run", action="store_true", help="show roles, leaks, splits; stop")
@@ -135,6 +139,18 @@ def _data_flags(group: argparse._ArgumentGroup) -> None:
         dest="challenge",
         help="a further table that must hold too (repeatable)",
     )
+    group.add_argument(
+        "--windows",
+        type=_days,
+        metavar="DAYS",
+        help="how far back an event log is looked at (default: 1,7,30)",
+    )
+    group.add_argument(
+        "--label-delay",
+        type=float,
+        metavar="DAYS",
+        help="days until the label of an event is known (default: 7)",
+    )
     group.add_argument("--drop-leaks", action="store_true", help="leave suspect columns out")
     group.add_argument(
         "--accept-leak",
@@ -177,29 +193,138 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Train as asked and print what came out."""
     given = vars(args)
     _refuse_absent(given)
+    types = _types(given)
+    if len(types) > 1:
+        return _run_several(types, given, console)
     plan, original = _asked(given)
     data_digest = original.data_digest if original else None
+    if given.get("dry_run"):
+        with _listening(given, console) as listening:
+            return _dry_run(plan, listening, console, data_digest)
+    outcome = _train(plan, given, console, data_digest)
+    if original is not None:
+        _compare_with_original(outcome, original.folder, console)
+    if console.json_output:
+        console.json(document(outcome))
+    _fail_on_refusal(given, [outcome])
+    return 0
+
+
+@contextmanager
+def _listening(given: dict[str, Any], console: Console) -> Iterator[Run]:
+    """Give a run whose facts the console tells, with progress bars."""
     from nethical.cli.narrator import Narrator
     from nethical.run import Run
 
     narrator = Narrator(console, verbose=given.get("verbose", False))
     with narrator.progress() as progress:
-        listening = Run([narrator], progress=progress)
-        if given.get("dry_run"):
-            return _dry_run(plan, listening, console, data_digest)
-        from nethical.pipeline import train
+        yield Run([narrator], progress=progress)
 
-        outcome = train(plan, run=listening, data_digest=data_digest)
-    if original is not None:
-        _compare_with_original(outcome, original.folder, console)
-    if console.json_output:
-        console.json(document(outcome))
-    if given.get("fail_on_refusal") and outcome.judged.decision.verdict != "PASS":
-        raise RefusedError(
-            f"the gate says {outcome.judged.decision.verdict}; the model is a candidate",
-            mend=f"read {outcome.published.path / 'card.md'}",
+
+def _train(
+    plan: Plan, given: dict[str, Any], console: Console, data_digest: str | None = None
+) -> Outcome:
+    from nethical.pipeline import train
+
+    with _listening(given, console) as listening:
+        return train(
+            plan, run=listening, data_digest=data_digest, resume=given.get("resume", False)
         )
+
+
+def _fail_on_refusal(given: dict[str, Any], outcomes: Sequence[Outcome]) -> None:
+    refused = [o for o in outcomes if o.judged.decision.verdict != "PASS"]
+    if given.get("fail_on_refusal") and refused:
+        raise RefusedError(
+            f"the gate says {refused[0].judged.decision.verdict}; the model is a candidate",
+            mend=f"read {refused[0].published.path / 'card.md'}",
+        )
+
+
+def _run_several(types: Sequence[str], given: dict[str, Any], console: Console) -> int:
+    """Train one model of each type; a type that fails does not keep the others from it."""
+    if "from_run" in given or "name" in given:
+        flag = "--from-run" if "from_run" in given else "--name"
+        raise UsageError(
+            f"{flag} is for one model, and {len(types)} types were named",
+            mend=f"leave {flag} out, or name one --model-type",
+        )
+    console.info(f"Training {len(types)} model types: {', '.join(types)}")
+    plans = {model_type: _plan({**given, "model_type": model_type}) for model_type in types}
+    outcomes: dict[str, Outcome] = {}
+    errors: dict[str, NethicalError] = {}
+    for model_type, plan in plans.items():
+        console.line()
+        try:
+            if given.get("dry_run"):
+                with _listening(given, console) as listening:
+                    _dry_run(plan, listening, console, None)
+            else:
+                outcomes[model_type] = _train(plan, given, console)
+        except NethicalError as error:
+            errors[model_type] = error
+            console.error(error)
+    if not given.get("dry_run"):
+        _summarise(types, outcomes, errors, console)
+    for error in errors.values():
+        return error.exit_code
+    _fail_on_refusal(given, list(outcomes.values()))
     return 0
+
+
+def _summarise(
+    types: Sequence[str],
+    outcomes: dict[str, Outcome],
+    errors: dict[str, NethicalError],
+    console: Console,
+) -> None:
+    """Print one line a type, and the JSON document of all."""
+    console.line()
+    console.line("[INFO] TRAINING SUMMARY")
+    for model_type in types:
+        if model_type in errors:
+            console.line(f"  {model_type}: ✗ FAILED: {errors[model_type].what}")
+            continue
+        outcome = outcomes[model_type]
+        metrics = outcome.judged.evaluation.metrics_document()
+        told = ", ".join(
+            f"{name} {'unknown' if metrics[name] is None else format(metrics[name], '.4f')}"
+            for name in ("accuracy", "roc_auc", "ece_debiased")
+        )
+        mark = "✓ PROMOTED" if outcome.published.promoted else "✓ SUCCESS, a candidate"
+        console.line(f"  {model_type}: {mark} ({outcome.judged.decision.verdict}; {told})")
+    console.line(f"[INFO] Total models trained: {len(outcomes)} of {len(types)}")
+    if console.json_output:
+        runs = [
+            document(outcomes[model_type])
+            if model_type in outcomes
+            else {
+                "model_type": model_type,
+                "error": errors[model_type].what,
+                "mend": errors[model_type].mend,
+                "exit_code": errors[model_type].exit_code,
+            }
+            for model_type in types
+        ]
+        console.json({"runs": runs})
+
+
+def _types(given: dict[str, Any]) -> tuple[str, ...]:
+    """Return the model types that were named, in order, each once.
+
+    Raises:
+        UsageError: One of them does not exist.
+    """
+    named = [word.strip() for word in given.get("model_type", "").split(",")]
+    if named == ["all"]:
+        return names()
+    for name in named:
+        if name not in names() and "model_type" in given:
+            raise UsageError(
+                f"there is no model type {name!r}",
+                mend=f"choose one of {', '.join(names())}; several with commas; or all",
+            )
+    return tuple(dict.fromkeys(named))
 
 
 def _refuse_absent(given: dict[str, Any]) -> None:
@@ -210,11 +335,6 @@ def _refuse_absent(given: dict[str, Any]) -> None:
                     f"--{flag.replace('_', '-')}: {part} is not part of this release",
                     mend="leave the flag out",
                 )
-    if given.get("model_type") in ABSENT_TYPES:
-        raise UsageError(
-            f"--model-type {given['model_type']} is not part of this release",
-            mend="choose heuristic, logistic or boosted",
-        )
 
 
 @dataclass(frozen=True)
@@ -237,15 +357,8 @@ def _plan(given: dict[str, Any]) -> Plan:
 
     if "model_type" not in given:
         raise UsageError("--model-type is missing", mend="pass --model-type logistic, for example")
-    from nethical.models.catalog import names
-
-    if given["model_type"] not in names():
-        raise UsageError(
-            f"there is no model type {given['model_type']!r}",
-            mend=f"choose one of {', '.join(names())}",
-        )
     return Plan(
-        model_type=given["model_type"],
+        model_type=_types(given)[0],
         data=given.get("data"),
         kaggle_datasets=tuple(given.get("kaggle", ())),
         synthetic_fallback=not given.get("no_synthetic_fallback", False),
@@ -280,10 +393,17 @@ SAME_NAMES = (
     "drop_leaks",
     "threshold",
     "alert_budget",
+    "windows",
+    "label_delay",
     "name",
     "replace",
     "models_dir",
 )
+
+
+def _days(text: str) -> tuple[float, ...]:
+    """Read days separated by commas."""
+    return tuple(float(days) for days in text.split(","))
 
 
 def _columns(given: dict[str, Any]) -> dict[str, str]:
@@ -310,7 +430,7 @@ def _columns(given: dict[str, Any]) -> dict[str, str]:
 # With --from-run the plan is the stored one; these flags say nothing of it, or may differ.
 BESIDE_A_STORED_PLAN = {
     *("command", "run", "from_run", "dry_run", "json", "quiet", "verbose", "fail_on_refusal"),
-    *("models_dir", "name"),
+    *("models_dir", "name", "resume"),
 }
 DEFAULTS = {
     "epochs": 10,

@@ -101,6 +101,8 @@ CATALOGUE: Mapping[str, tuple[CatalogueSet, ...]] = {
     "heuristic": (SPAM, CHURN),
     "logistic": (SPAM, CHURN),
     "boosted": (CHURN, FRAUD),
+    "anomaly": (FRAUD,),
+    "simple_transformer": (SPAM,),
 }
 
 

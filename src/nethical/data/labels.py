@@ -78,6 +78,7 @@ NEGATIVE_WORDS = frozenset(
 )
 MISSING_WORDS = frozenset(["", "na", "n/a", "nan", "null"])
 MANY_CLASSES = 10
+MEND_LENGTH = 300
 
 
 @dataclass(frozen=True)
@@ -114,24 +115,31 @@ class Labelling:
             DataError: A value is neither positive nor negative.
         """
         codes, values = _values(column)
-        known = dict.fromkeys(self.negative, 0) | dict.fromkeys(self.positive, 1)
+        known = dict.fromkeys(self.positive, 1) | dict.fromkeys(self.negative, 0)
         unknown = [value for value in values if value not in known]
         if unknown:
             raise DataError(
                 f"the label has unknown values: {', '.join(map(repr, unknown[:MANY_CLASSES]))}",
-                mend=f"use {self.positive[0]!r} and {self.negative[0]!r} as in training",
+                mend=f"use {' and '.join(map(repr, known))} as in training"[:MEND_LENGTH],
             )
         lookup = np.array([known[value] for value in values] + [-1], dtype=np.int8)
         return lookup[codes]
 
 
-def read_labels(column: pa.ChunkedArray, name: str, positive: tuple[str, ...] = ()) -> Labelling:
+def read_labels(
+    column: pa.ChunkedArray,
+    name: str,
+    positive: tuple[str, ...] = (),
+    *,
+    negatives_suffice: bool = False,
+) -> Labelling:
     """Return how a label column reads.
 
     Args:
         column: The label column.
         name: Its name, for errors.
         positive: The values that the user calls positive; empty to decide by their meaning.
+        negatives_suffice: Whether one class will do, if its name means that nothing is wrong.
 
     Raises:
         UsageError: A value that was called positive does not occur.
@@ -153,6 +161,8 @@ def read_labels(column: pa.ChunkedArray, name: str, positive: tuple[str, ...] = 
         negative = tuple(value for value in values if value not in positive)
         if negative:
             return Labelling(positive, negative, "as given")
+    if negatives_suffice and len(values) == 1 and values[0].lower() in NEGATIVE_WORDS:
+        return Labelling((), (values[0],), "the only value")
     if len(values) == 1 or positive:
         raise DataError(
             f"label column {name!r} has one class only: {_listed(values)}",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-__all__ = ["ColumnRole", "Role", "RoleHints", "Roles", "infer"]
+__all__ = ["ColumnRole", "Role", "RoleHints", "Roles", "find_label", "infer"]
 
 
 class Role(StrEnum):
@@ -116,6 +116,21 @@ class Roles:
         )
         return Roles(columns, self.labelling)
 
+    def labelled_by(self, frame: pa.Table, hints: RoleHints) -> Roles:
+        """Return roles whose labels read as in this table, if these know no positive.
+
+        Who learns from normal rows may meet the first labels in the rows that judge it.
+        """
+        label = self.one(Role.LABEL) or find_label(frame, hints, needed=False)
+        if label not in frame.column_names or (self.labelling and self.labelling.positive):
+            return self
+        labelling = read_labels(
+            frame.column(label), label, hints.positive_labels, negatives_suffice=True
+        )
+        known = tuple(column for column in self.columns if column.name != label)
+        column = ColumnRole(label, Role.LABEL, None, "by its name")
+        return Roles((*known, column), labelling)
+
     def to_document(self) -> dict[str, Any]:
         """Return the roles as JSON values."""
         return {
@@ -170,14 +185,14 @@ def infer(frame: pa.Table, hints: RoleHints, *, label_needed: bool = True) -> Ro
     Args:
         frame: A normalised table.
         hints: What the user said; it always wins.
-        label_needed: Whether a table without a label is an error.
+        label_needed: Whether a table without a label, or of negatives alone, is an error.
 
     Raises:
         UsageError: A named column is missing, or two columns have a role that one can have.
         DataError: There is no label, it has one value, or more than two without a choice.
     """
     _check_hints(frame, hints)
-    label = _find_label(frame, hints, needed=label_needed)
+    label = find_label(frame, hints, needed=label_needed)
     columns = []
     taken = {role for role in hints.roles.values() if role in SINGLE_ROLES}
     for name in frame.column_names:
@@ -191,7 +206,11 @@ def infer(frame: pa.Table, hints: RoleHints, *, label_needed: bool = True) -> Ro
         if column.role in SINGLE_ROLES:
             taken.add(column.role)
         columns.append(column)
-    labelling = read_labels(frame.column(label), label, hints.positive_labels) if label else None
+    labelling = None
+    if label:
+        labelling = read_labels(
+            frame.column(label), label, hints.positive_labels, negatives_suffice=not label_needed
+        )
     roles = Roles(tuple(columns), labelling)
     if not roles.features:
         raise DataError(
@@ -217,7 +236,12 @@ def _check_hints(frame: pa.Table, hints: RoleHints) -> None:
             )
 
 
-def _find_label(frame: pa.Table, hints: RoleHints, *, needed: bool) -> str | None:
+def find_label(frame: pa.Table, hints: RoleHints, *, needed: bool) -> str | None:
+    """Return the label column, as given or by its name; None if there is none and none needed.
+
+    Raises:
+        DataError: There is none, and one is needed.
+    """
     given = [name for name, role in hints.roles.items() if role == Role.LABEL]
     if given:
         return given[0]

@@ -30,6 +30,11 @@ __all__ = ["DEFAULT_SAMPLES", "Source", "find"]
 
 DEFAULT_SAMPLES = 10_000
 DEFAULT_TASK = "risk"
+DEFAULT_TASKS = {
+    "anomaly": "sequence",
+    "correlation": "events",
+    "simple_transformer": "text",
+}
 SKLEARN_SETS = ("breast_cancer", "digits", "iris", "wine")
 
 
@@ -120,7 +125,7 @@ def _unnamed(model_type: str, n_rows: int, seed: int, *, fall_back: bool) -> Sou
             return _sampled(source, n_rows, seed)
     if not fall_back:
         raise DataError(reason, mend="name a table with --data PATH, or allow synthetic rows")
-    made = _generated(DEFAULT_TASK, n_rows, seed)
+    made = _generated(DEFAULT_TASKS.get(model_type, DEFAULT_TASK), n_rows, seed)
     return Source(made.name, made.frame, made.hints, made.details, fallback=reason)
 
 

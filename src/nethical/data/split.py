@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from nethical.data.table import LabelledTable
 
-__all__ = ["PARTS", "SHARES", "SHARES_WITH_SEARCH", "Split", "shared", "split"]
+__all__ = ["PARTS", "SHARES", "SHARES_WITH_SEARCH", "Split", "instants", "shared", "split"]
 
 PARTS = ("train", "tune", "calibrate", "gate")
 SHARES = {"gate": 0.2, "calibrate": 0.2, "train": 0.6}
@@ -41,7 +41,7 @@ class Split:
     """Which part each row is in.
 
     Args:
-        part: Index into PARTS, shape (n,).
+        part: Index into PARTS, shape (n,); negative for a row that is in none.
         strategy: random, grouped, temporal, or given (by a column or by test data).
         notes: What the user should know about it.
         duplicates: Rows that equal or nearly equal another row; each set is on one side.
@@ -58,17 +58,19 @@ class Split:
 
     def counts(self) -> dict[str, int]:
         """Return the number of rows of each part that has any."""
-        counts = np.bincount(self.part, minlength=len(PARTS))
+        counts = np.bincount(self.part[self.part >= 0], minlength=len(PARTS))
         return {name: int(counts[i]) for i, name in enumerate(PARTS) if counts[i]}
 
 
-def split(
+def split(  # noqa: PLR0913 - what decides a split
     table: LabelledTable,
     *,
     strategy: str = "auto",
     column: str | None = None,
     seed: int,
     shares: Mapping[str, float] = SHARES,
+    one_class_suffices: bool = False,
+    label_delay_days: float = 0.0,
 ) -> Split:
     """Return the part of each row.
 
@@ -79,10 +81,13 @@ def split(
         column: A column that says train or test for each row.
         seed: Decides the hash.
         shares: Part sizes, in the order in which they are cut from the hash.
+        one_class_suffices: Whether a part may hold rows of one class only.
+        label_delay_days: Days until a label is known: with a temporal split, rows whose labels
+            were not known yet when the gate part begins are in no part.
 
     Raises:
         UsageError: The strategy needs a column that is not there.
-        DataError: A part would hold one class only, or nothing.
+        DataError: A part would hold nothing, or one class only where that does not suffice.
     """
     roles = table.roles
     if strategy == "auto":
@@ -92,7 +97,7 @@ def split(
     if column is not None:
         parts, notes, strategy = *_given(table, column, seed, rows, shares), "given"
     elif strategy == "temporal":
-        parts, notes = _temporal(table, shares)
+        parts, notes = _temporal(table, shares, label_delay_days)
     elif strategy == "grouped":
         parts, notes = _hashed(_group_positions(table, seed), shares)
     else:
@@ -100,7 +105,7 @@ def split(
     if duplicates is None and strategy in {"random", "given"}:
         notes.append("few distinct rows: equal rows are taken for separate observations")
     result = Split(parts, strategy, tuple(notes), duplicates or 0)
-    _check(table, result, shares)
+    _check(table, result, shares, one_class_suffices=one_class_suffices)
     return result
 
 
@@ -193,7 +198,7 @@ def _hashed(
 
 
 def _temporal(
-    table: LabelledTable, shares: Mapping[str, float]
+    table: LabelledTable, shares: Mapping[str, float], label_delay_days: float
 ) -> tuple[NDArray[np.int8], list[str]]:
     """Return parts in order of time: train first, gate last; one instant is in one part."""
     name = table.roles.one(Role.TIME)
@@ -201,16 +206,48 @@ def _temporal(
         raise UsageError(
             "--split temporal needs a time column", mend="name one with --time-column COLUMN"
         )
-    instants = _instants(table, name)
+    times = instants(table, name)
+    parts = _in_order(times, shares)
+    is_gate = parts == PARTS.index("gate")
+    if not label_delay_days or not is_gate.any():
+        return parts, []
+    known = times < times[is_gate].min() - label_delay_days * _day(table, name)
+    waiting = ~known & ~is_gate
+    parts[waiting] = -1
+    rest = {part: share for part, share in shares.items() if part != "gate"}
+    parts[known] = _in_order(times[known], rest)
+    note = (
+        f"{int(waiting.sum()):,} rows of the {label_delay_days:g} days before the gate part are in "
+        "no part: their labels were not known yet"
+    )
+    return parts, [note]
+
+
+def _in_order(times: NDArray[Any], shares: Mapping[str, float]) -> NDArray[np.int8]:
+    """Return parts in order of time, the last one of ``shares`` first."""
     order = list(shares)[::-1]
-    edges = np.cumsum([shares[part] for part in order])[:-1]
+    edges = np.cumsum([shares[part] for part in order])[:-1] / sum(shares.values())
     codes = np.array([PARTS.index(part) for part in order], dtype=np.int8)
-    _, inverse, sizes = np.unique(instants, return_inverse=True, return_counts=True)
-    middle = (np.cumsum(sizes) - sizes / 2) / len(instants)
-    return codes[np.searchsorted(edges, middle, side="right")][inverse], []
+    _, inverse, sizes = np.unique(times, return_inverse=True, return_counts=True)
+    middle = (np.cumsum(sizes) - sizes / 2) / max(len(times), 1)
+    return codes[np.searchsorted(edges, middle, side="right")][inverse]
 
 
-def _instants(table: LabelledTable, name: str) -> NDArray[Any]:
+def _day(table: LabelledTable, name: str) -> float:
+    """Return how long a day is in the unit of ``instants``: numbers count seconds."""
+    import pyarrow as pa
+
+    kind = table.frame.schema.field(name).type
+    is_number = pa.types.is_floating(kind) or pa.types.is_integer(kind)
+    return 86_400.0 if is_number else 86_400e6
+
+
+def instants(table: LabelledTable, name: str) -> NDArray[Any]:
+    """Return the times of a column as numbers that order them, shape (n,).
+
+    Raises:
+        DataError: A time is missing or cannot be read.
+    """
     import pyarrow as pa
 
     column = table.frame.column(name)
@@ -270,10 +307,12 @@ def _given(
     return parts, notes
 
 
-def _check(table: LabelledTable, result: Split, shares: Mapping[str, float]) -> None:
+def _check(
+    table: LabelledTable, result: Split, shares: Mapping[str, float], *, one_class_suffices: bool
+) -> None:
     for name in sorted(shares, key=PARTS.index):
         labels = table.y[result.mask(name)]
-        if len(labels) == 0 or labels.min() == labels.max():
+        if len(labels) == 0 or (labels.min() == labels.max() and not one_class_suffices):
             held = "no rows" if len(labels) == 0 else f"one class only ({len(labels)} rows)"
             raise DataError(
                 f"the {name} part has {held}, of {len(table)} rows by the {result.strategy} split",

@@ -288,13 +288,29 @@ class LabelledTable(Table):
 
     Args:
         frame: A normalised table.
-        roles: What the columns are.
-        y: Labels, shape (n,), 0 or 1.
+        roles: What the columns are; without a labelling nothing is known of the rows, and
+            whoever learns from normal rows takes each for one.
+        y: Labels, shape (n,), 0 or 1; all 0 where nothing is known.
     """
 
     def __init__(self, frame: pa.Table, roles: Roles, y: NDArray[np.int8]) -> None:
         super().__init__(frame, roles)
         self.y = y
+
+    @classmethod
+    def unlabelled(cls, frame: pa.Table, roles: Roles) -> LabelledTable:
+        """Return rows of which nothing is known."""
+        return cls(frame, roles, np.zeros(frame.num_rows, dtype=np.int8))
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether anything is known of the rows."""
+        return self.roles.labelling is not None
+
+    @property
+    def has_both_classes(self) -> bool:
+        """Whether there are rows of class 0 and of class 1."""
+        return bool(len(self.y)) and self.y.min() != self.y.max()
 
     @classmethod
     def read(cls, frame: pa.Table, roles: Roles) -> tuple[LabelledTable, int]:

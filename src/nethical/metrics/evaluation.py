@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     Labels = NDArray[Any]
     Groups = NDArray[np.int64] | None
 
-__all__ = ["Evaluation", "base_rate_gain", "brier_skill", "evaluate"]
+__all__ = ["METRICS", "Evaluation", "base_rate_gain", "brier_skill", "evaluate", "unknown"]
+
+METRICS = (
+    *("precision", "recall", "accuracy", "f1", "ece", "ece_debiased", "false_positive_rate"),
+    *("roc_auc", "average_precision", "brier", "brier_skill", "log_loss"),
+    *("calibration_slope", "calibration_intercept", "recall_at_budget"),
+)
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,11 @@ def brier_skill(
 
 def _base_rate(y_true: Labels) -> float:
     return float(np.mean(y_true)) if len(y_true) else math.nan
+
+
+def unknown(rows: int) -> Evaluation:
+    """Return the evaluation of rows of which nothing is known: no metric has a value."""
+    return Evaluation(dict.fromkeys(METRICS, UNDEFINED), rows)
 
 
 def evaluate(

@@ -1,7 +1,8 @@
 """Model types by name, imported when they are asked for.
 
 A third party adds a type by an entry point of the group ``nethical.models`` that names a
-function ``build(settings) -> Model``; its class also has ``from_parts``.
+function ``build(settings) -> Model``; its class also has ``from_parts`` and, where it is not
+an ordinary learner from labels, ``traits``.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from nethical.errors import UsageError
 
 if TYPE_CHECKING:
-    from nethical.models.base import Model, Parts, Settings
+    from nethical.models.base import Model, Parts, Settings, Traits
 
-__all__ = ["BUILT_IN", "build", "names", "restore"]
+__all__ = ["BUILT_IN", "build", "names", "restore", "traits"]
 
-BUILT_IN = ("heuristic", "logistic", "boosted")
+BUILT_IN = ("heuristic", "logistic", "boosted", "anomaly", "correlation", "simple_transformer")
 GROUP = "nethical.models"
 
 
@@ -34,7 +35,13 @@ def _builder(name: str) -> Any:  # noqa: ANN401 - a function of a plug-in
     from importlib.metadata import entry_points
 
     for point in entry_points(group=GROUP, name=name):
-        return point.load()
+        try:
+            return point.load()
+        except (ImportError, AttributeError) as error:
+            raise UsageError(
+                f"the model type {name!r} ({point.value}) cannot be loaded: {error}",
+                mend="mend or uninstall the package that brings it",
+            ) from error
     raise UsageError(f"there is no model type {name!r}", mend=f"choose one of {', '.join(names())}")
 
 
@@ -46,6 +53,18 @@ def build(name: str, settings: Settings) -> Model:
     """
     model: Model = _builder(name)(settings)
     return model
+
+
+def traits(name: str) -> Traits:
+    """Return what the flow must know of a type.
+
+    Raises:
+        UsageError: There is no such type.
+    """
+    from nethical.models.base import Settings, Traits
+
+    found: Traits = getattr(_builder(name)(Settings()), "traits", Traits())
+    return found
 
 
 def restore(name: str, parts: Parts) -> Model:
