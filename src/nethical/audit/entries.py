@@ -74,7 +74,7 @@ def decode_entry(entry: bytes) -> Any:  # noqa: ANN401 - any JSON value
     Raises:
         ValueError: The bytes are not canonical JSON.
     """
-    document = json.loads(entry, parse_constant=_refuse)
+    document = json.loads(entry, parse_constant=_refuse, parse_int=_number)
     if canonical_json(document) != entry:
         raise ValueError("the bytes are JSON, but not canonical")
     return document
@@ -125,6 +125,14 @@ def _is_doubtful(joined: bytes) -> bool:
         or _INTEGRAL.search(joined)
         or (not joined.isascii() and _BEYOND_BASIC_PLANE.search(joined))
     )
+
+
+def _number(digits: str) -> int | float:
+    """Return an integer, or the float that RFC 8785 writes with these digits."""
+    number = int(digits) if len(digits) <= _SURE_DIGITS + 2 else None
+    if number is not None and abs(number) <= _MAX_INTEGER:
+        return number
+    return float(digits)
 
 
 def _small_integer(digits: str) -> int:

@@ -90,6 +90,7 @@ class Log:
     ) -> None:
         if origin is not None:
             check_name(origin)
+        self.path = path
         self._folder = Folder(path)
         self._key = key
         self._named = origin
