@@ -86,6 +86,7 @@ def make_log(tmp_path, key):
             log.append(document(i))
         return log
 
+    make.document = document
     return make
 
 

@@ -173,13 +173,16 @@ class _Examination:
 
     def _check_sealed_records(self, entries: list[bytes], begun: int, tree: SealedTree) -> None:
         """Check records that a seal did not come to remove."""
-        what = "entries in it are sealed already; the next run empties it"
-        self._found.warn(JOURNAL, begun, "unfinished", what)
+        ends = begun + len(entries)
+        if ends == tree.tree_size:
+            what = "its entries are sealed already; the next run empties it"
+            self._found.warn(JOURNAL, begun, "unfinished", what)
+        else:
+            what = f"it ends at entry {ends}, the sealed entries at {tree.tree_size}"
+            self._found.fault(JOURNAL, ends, "set back", what)
         bundle: list[bytes] = []
         for index, entry in enumerate(entries, begun):
             if index >= tree.tree_size:
-                what = f"it goes on beyond the {tree.tree_size} entries that are sealed"
-                self._found.fault(JOURNAL, index, "changed", what)
                 return
             if not bundle or index % TILE_WIDTH == 0:
                 try:

@@ -118,7 +118,7 @@ class Folder:
         """
         path = self.path / name
         with _explained(path, "read"):
-            descriptor = _open_to_read(path)
+            descriptor = _open_regular(path, os.O_RDONLY)
             if descriptor is None:
                 return None
             try:
@@ -222,12 +222,22 @@ class Folder:
             raise
 
     @contextlib.contextmanager
-    def appending(self, name: str) -> Iterator[Appendable]:
-        """Open a file that grows by whole records; it is made if it is not there."""
+    def appending(self, name: str, *, create: bool = False) -> Iterator[Appendable]:
+        """Open a file that grows by whole records.
+
+        Raises:
+            IntegrityError: It is missing and not to be created, or is no regular file.
+            StorageError: It cannot be opened.
+        """
         path = self.path / name
         with _explained(path, "open"):
-            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-            descriptor = os.open(path, flags, 0o644)
+            flags = os.O_RDWR | os.O_APPEND | (os.O_CREAT if create else 0)
+            descriptor = _open_regular(path, flags)
+        if descriptor is None:
+            raise IntegrityError(
+                f"{path} is missing, and with it what was not sealed yet",
+                mend="restore it from a copy; if nothing was lost, make an empty file of that name",
+            )
         try:
             yield Appendable(path, descriptor)
         finally:
@@ -292,13 +302,14 @@ def _close_in_child() -> None:
 os.register_at_fork(after_in_child=_close_in_child)
 
 
-def _open_to_read(path: Path) -> int | None:
+def _open_regular(path: Path, flags: int) -> int | None:
+    """Return the descriptor of a file, None when it is not there."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        if path.is_symlink():
+        if path.is_symlink() or path.is_dir():
             raise _not_regular(path) from error
         raise
     try:

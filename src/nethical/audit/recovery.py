@@ -90,7 +90,7 @@ def begin(folder: Folder, origin: str, key: Ed25519PrivateKey) -> None:
         note = sign_checkpoint(Checkpoint(origin, 0, EMPTY_ROOT), key)
     folder.create("checkpoints/0", note)
     folder.sync_folders()
-    with folder.appending(JOURNAL) as journal:
+    with folder.appending(JOURNAL, create=True) as journal:
         journal.sync()
     folder.replace("checkpoint", note)
 
@@ -117,11 +117,6 @@ def load(folder: Folder, key: Ed25519PrivateKey, origin: str | None = None) -> S
             mend=_MEND,
         )
     state = State(note, checkpoint, edge, checkpoint.root_hash)
-    if folder.read(JOURNAL, 1) is None:
-        raise IntegrityError(
-            f"{folder.path / JOURNAL} is missing, and with it what was not sealed yet",
-            mend=f"{_MEND}; if nothing was lost, make an empty file of that name",
-        )
     with folder.appending(JOURNAL) as journal:
         _read_journal(folder, journal, state, tree)
     _check_newer(folder, state, VerifierKey.of(checkpoint.origin, key))
@@ -200,10 +195,13 @@ def _finish(
     records: Records,
     begun: int,
 ) -> None:
-    """Finish a seal that signed its checkpoint but did not come to empty the journal."""
-    sealed = state.checkpoint.tree_size
-    if begun + len(records.entries) > sealed:
-        raise _changed(folder, f"it goes on beyond the {sealed} entries that are sealed")
+    """Finish a seal that signed its checkpoint but did not come to empty the journal.
+
+    A seal takes in the whole journal, so what it left ends where the log does.
+    """
+    sealed, ends = state.checkpoint.tree_size, begun + len(records.entries)
+    if ends != sealed:
+        raise _changed(folder, f"it ends at entry {ends}, the sealed entries at {sealed}")
     bundle: list[bytes] = []
     for index, entry in enumerate(records.entries, begun):
         number, at = divmod(index, TILE_WIDTH)

@@ -154,7 +154,7 @@ class SealedCheck:
         for level, hashes in enumerate(edge):
             self._check_older(level, hashes)
         if last:
-            self._check_older(None, self._folder.read(self._last(None).path) or b"")
+            self._check_older(None, self._read(self._last(None), quietly=True) or b"")
 
     def _leaves(self, number: int) -> bytes:
         """Return the leaf hashes of a tile that were sealed, as far as that can be told."""
@@ -218,20 +218,19 @@ class SealedCheck:
             return None
         return content
 
-    def _read(self, tile: Tile) -> bytes | None:
-        """Return the content of a tile or bundle, None after a fault."""
+    def _read(self, tile: Tile, *, quietly: bool = False) -> bytes | None:
+        """Return the content of a tile or bundle, None after a fault (noted, if not quietly)."""
         try:
             content = self._folder.read(tile.path)
             if content is None and not tile.full:
                 # A writer may have replaced it by the full one since the checkpoint was read.
                 content = self._beginning(tile)
+            kind, what = "missing", "there is no such file"
         except IntegrityError:
-            self._found.fault(
-                tile.path, self._entry(tile, 0), "not a file", "a link or folder is in its place"
-            )
-            return None
-        if content is None:
-            self._found.fault(tile.path, self._entry(tile, 0), "missing", "there is no such file")
+            content = None
+            kind, what = "not a file", "a link or folder is in its place"
+        if content is None and not quietly:
+            self._found.fault(tile.path, self._entry(tile, 0), kind, what)
         return content
 
     def _beginning(self, tile: Tile) -> bytes | None:
