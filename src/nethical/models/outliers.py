@@ -1,0 +1,411 @@
+"""Novelty of table rows, learnt from normal ones: tails, isolation, nearness.
+
+Each column becomes a short sketch. Three detectors read it: how far out in the tails of the
+normals the cells lie, each by itself (``Tails`` and ``Rarity``); how few random cuts set the row
+apart (an isolation forest); how far it is from where normals lie (``Prototypes``).
+
+Reference:
+    Li et al. 2022 (ECOD); Liu et al. 2008 (isolation forest); Ramaswamy et al. 2000 (nearest
+    neighbours); Bentley 1975 (k-d trees).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nethical.data.roles import Role
+from nethical.models.base import Parts
+from nethical.models.features import Levels
+from nethical.models.isolation import Forest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from nethical.data.table import Table
+
+    Floats = NDArray[np.float64]
+    Codes = NDArray[np.int64]
+
+__all__ = ["TABLE_DETECTORS", "Cells", "Outliers", "Prototypes", "Rarity", "Tails"]
+
+TABLE_DETECTORS = ("tails", "isolation forest", "nearest prototypes")
+MOST_KNOTS = 256
+LARGEST = 1e300
+FEWEST_LEAF_ROWS = 5
+MOST_PROTOTYPES = 4096
+MOST_ROWS_READ = 1 << 17
+NEIGHBOURS = 4
+ONE_HOT_LEVELS = 16
+
+
+@dataclass(frozen=True)
+class Tails:
+    """Where the normals of a numeric column lie.
+
+    Args:
+        knots: Some of their values, increasing, shape (k,), at most MOST_KNOTS.
+        below: How many normals lie below each knot, shape (k,).
+        upto: How many lie at it or below, shape (k,).
+        present: How many have a value.
+        n: How many there are.
+    """
+
+    knots: Floats
+    below: Floats
+    upto: Floats
+    present: int
+    n: int
+
+    @classmethod
+    def fit(cls, values: Floats) -> Tails:
+        """Learn from values of shape (n,), NaN where missing."""
+        ordered = np.sort(np.clip(values[~np.isnan(values)], -LARGEST, LARGEST))
+        present = len(ordered)
+        knots, first, counts = np.unique(ordered, return_index=True, return_counts=True)
+        if present == 0:
+            knots, first, counts = np.zeros(1), np.zeros(1, dtype=np.int64), first
+            counts = np.zeros(1, dtype=np.int64)
+        if len(knots) > MOST_KNOTS:  # even in standard deviations, so fine where normals are few
+            ends = NormalDist().inv_cdf(0.5 / present)
+            normal = NormalDist()
+            share = np.array([normal.cdf(g) for g in np.linspace(ends, -ends, MOST_KNOTS)])
+            ranks = np.clip(np.rint(share * present - 0.5), 0, present - 1).astype(np.int64)
+            places = np.unique(np.searchsorted(first, ranks, side="right") - 1)
+            knots, first, counts = knots[places], first[places], counts[places]
+        below = first.astype(np.float64)
+        return cls(knots, below, below + counts, present, len(values))
+
+    @cached_property
+    def median(self) -> float:
+        """The value that a typical row has."""
+        return float(self.knots[int(np.searchsorted(self.upto, self.present / 2))])
+
+    @cached_property
+    def _curves(self) -> tuple[Floats, Floats]:
+        """What is read at each knot: nats of the two-sided tail, normal score of the rank."""
+        total = self.present + 1
+        left = (self.upto + 1) / total
+        right = (self.present - self.below + 1) / total
+        two_sided = -np.log(np.minimum(2 * np.minimum(left, right), 1.0))
+        ranks = (self.below + self.upto) / 2 / max(self.present, 1)
+        edge = 0.5 / max(self.present, 1)
+        normal = NormalDist()
+        scores = [normal.inv_cdf(min(max(r, edge), 1 - edge)) for r in ranks.tolist()]
+        return two_sided, np.array(scores) / self._spread(scores)
+
+    def _spread(self, scores: list[float]) -> float:
+        """Return the root mean square of the normals' scores, or 1."""
+        weights = np.diff(np.append(0.0, self.upto))
+        squares = float(np.sum(weights * np.square(scores)))
+        return float(np.sqrt(squares / max(self.present, 1))) or 1.0
+
+    @cached_property
+    def _end(self) -> float:
+        """The score that every value beyond all normals has at least."""
+        edge = NormalDist().inv_cdf(1 - 0.5 / max(self.present, 1)) if self.present > 1 else 1.0
+        return max(edge, float(np.max(np.abs(self._curves[1]))))
+
+    def surprise(self, values: Floats) -> Floats:
+        """Return -log of the share of normals as far out, shape (n,), in nats, at least 0.
+
+        A gap is as surprising as gaps are rare.
+        """
+        two_sided, _ = self._curves
+        gap = -np.log((self.n - self.present + 1) / (self.n + 1))
+        filled = -np.log((self.present + 1) / (self.n + 1))
+        x = np.clip(values, -LARGEST, LARGEST)
+        outside = (x < self.knots[0]) | (x > self.knots[-1])
+        ends = max(np.log((self.present + 1) / 2), 0.0)
+        nats = np.where(outside, ends, np.interp(x, self.knots, two_sided)) + filled
+        return np.asarray(np.where(np.isnan(values), gap, nats))
+
+    def gauss(self, values: Floats) -> Floats:
+        """Return the normal score of each value's rank, shape (n,), 0 for a gap.
+
+        Beyond all normals it grows with the logarithm of the distance.
+        """
+        x = np.clip(values, -LARGEST, LARGEST)
+        low, high = float(self.knots[0]), float(self.knots[-1])
+        reach = high - low or abs(high) or 1.0
+        excess = np.maximum(x - high, 0.0) - np.maximum(low - x, 0.0)
+        with np.errstate(over="ignore"):
+            far = np.log1p(np.minimum(np.abs(excess) / reach, LARGEST))
+        scores, end = self._curves[1], self._end
+        inside = np.interp(x, self.knots, scores)
+        found = np.where(excess == 0, inside, np.sign(excess) * (end + far))
+        return np.where(np.isnan(values), 0.0, found)
+
+    def gap(self, values: Floats) -> Floats:
+        """Return how surprising each gap is, shape (n,), in nats; 0 where there is a value."""
+        rare = -np.log((self.n - self.present + 1) / (self.n + 1))
+        return np.where(np.isnan(values), rare, 0.0)
+
+    def clean(self, values: Floats) -> Floats:
+        """Return the values, shape (n,), with the median in place of gaps."""
+        filled = np.where(np.isnan(values), self.median, values)
+        return np.asarray(np.clip(filled, -LARGEST, LARGEST))
+
+
+@dataclass(frozen=True)
+class Rarity:
+    """How common the levels of a categorical column are among normals.
+
+    Args:
+        levels: The levels that stand in at least two rows, most frequent first.
+        counts: Normals of each level, of any other, of none, shape (len(levels) + 2,).
+    """
+
+    levels: Levels
+    counts: Floats
+
+    @classmethod
+    def fit(cls, texts: pa.Array) -> Rarity:
+        """Learn from texts of shape (n,), null where missing."""
+        levels = Levels.fit(texts)
+        counts = np.bincount(levels.encode(texts), minlength=levels.n_codes)
+        return cls(levels, counts.astype(np.float64))
+
+    @cached_property
+    def nats(self) -> Floats:
+        """-log of the share of normals whose level is as rare or rarer, by code."""
+        known, other, missing = self.counts[:-2], self.counts[-2], self.counts[-1]
+        order = np.append(known, [0.0, missing])  # an unknown level is rarer than any known
+        as_rare = [float(self.counts[order <= count].sum()) for count in order]
+        as_rare[-2] = float(other)
+        return np.asarray(-np.log((np.array(as_rare) + 1) / (self.counts.sum() + 1)))
+
+    @property
+    def typical(self) -> int:
+        """The code that most normals have."""
+        return int(np.argmax(self.counts))
+
+    @property
+    def width(self) -> int:
+        """Number of places in ``one_hot``."""
+        return min(len(self.levels.levels), ONE_HOT_LEVELS) + 2
+
+    def one_hot(self, codes: Codes) -> Floats:
+        """Return an indicator of frequent levels, of others and of a gap, shape (n, width)."""
+        hot = np.zeros((len(codes), self.width))
+        frequent = np.minimum(codes, self.width - 2)
+        place = np.where(codes == self.levels.n_codes - 1, self.width - 1, frequent)
+        hot[np.arange(len(codes)), place] = 1.0
+        return hot
+
+
+def halves(places: Floats, fewest: int) -> Iterator[Codes]:
+    """Yield groups of near rows: halved at the median of the widest column while that goes."""
+    waiting = [np.arange(len(places))]
+    while waiting:
+        rows = waiting.pop()
+        if len(rows) < 2 * fewest:
+            yield rows
+            continue
+        widest = int(np.argmax(np.var(places[rows], axis=0)))
+        order = np.argsort(places[rows, widest], kind="stable")
+        half = len(rows) // 2
+        waiting += [rows[order[:half]], rows[order[half:]]]
+
+
+class Prototypes:
+    """Where normals lie: the means of groups of near rows; no row is kept.
+
+    Args:
+        centres: Shape (p, d), at most MOST_PROTOTYPES, each the mean of FEWEST_LEAF_ROWS or more.
+    """
+
+    def __init__(self, centres: Floats) -> None:
+        self.centres = centres
+
+    @classmethod
+    def fit(cls, places: Floats) -> Prototypes:
+        """Learn from rows of shape (n, d)."""
+        fewest = max(FEWEST_LEAF_ROWS, -(-len(places) // MOST_PROTOTYPES))
+        return cls(np.stack([places[rows].mean(axis=0) for rows in halves(places, fewest)]))
+
+    @cached_property
+    def _tree(self) -> Any:  # noqa: ANN401 - scipy has no types
+        from scipy.spatial import cKDTree
+
+        return cKDTree(self.centres)
+
+    def distance(self, places: Floats) -> Floats:
+        """Return the mean distance to the nearest prototypes, shape (n,)."""
+        k = min(NEIGHBOURS, len(self.centres))
+        distances = np.reshape(self._tree.query(places, k=k)[0], (len(places), k))
+        total = np.zeros(len(places))
+        for nearest in distances.T:
+            total += nearest
+        return total / k
+
+
+@dataclass(frozen=True)
+class Cells:
+    """What the detectors read of one column.
+
+    Args:
+        nats: How far out each cell lies, shape (n,).
+        values: What the forest cuts, shape (n,).
+        places: Where the cell lies, shape (n, w).
+        gaps: How surprising a gap is, shape (n,); 0 without one.
+    """
+
+    nats: Floats
+    values: Floats
+    places: Floats
+    gaps: Floats
+
+    @classmethod
+    def of_numbers(cls, tails: Tails, values: Floats) -> Cells:
+        """Return the cells of a numeric column, NaN where missing."""
+        places = tails.gauss(values)[:, None]
+        return cls(tails.surprise(values), tails.clean(values), places, tails.gap(values))
+
+    @classmethod
+    def of_codes(cls, rarity: Rarity, codes: Codes) -> Cells:
+        """Return the cells of a categorical column."""
+        nats = rarity.nats[codes]
+        return cls(nats, nats, rarity.one_hot(codes), np.zeros(len(codes)))
+
+    def repeated(self, n: int) -> Cells:
+        """Return the one cell that this holds, n times."""
+        return Cells(
+            np.repeat(self.nats, n),
+            np.repeat(self.values, n),
+            np.repeat(self.places, n, axis=0),
+            np.repeat(self.gaps, n),
+        )
+
+
+@dataclass(frozen=True)
+class Outliers:
+    """The fitted detectors of the numeric and categorical columns.
+
+    Args:
+        numbers: By numeric column.
+        levels: By categorical column.
+        forest: Reads the values and, last, the gaps.
+        prototypes: Read the places and, last, the gaps.
+    """
+
+    numbers: Mapping[str, Tails]
+    levels: Mapping[str, Rarity]
+    forest: Forest
+    prototypes: Prototypes
+
+    @classmethod
+    def fit(cls, table: Table, rng: np.random.Generator) -> Outliers:
+        """Learn from normal rows with at least one numeric or categorical column."""
+        numbers, levels = {}, {}
+        for feature in table.features:
+            if feature.feature == Role.NUMERIC:
+                numbers[feature.name] = Tails.fit(table.numeric(feature.name))
+            elif feature.feature == Role.CATEGORICAL:
+                levels[feature.name] = Rarity.fit(table.texts(feature.name))
+        if len(table) > MOST_ROWS_READ:
+            table = table.take(np.sort(rng.choice(len(table), MOST_ROWS_READ, replace=False)))
+        cells = _read(numbers, levels, table)
+        forest = Forest.fit(_values(cells), rng)
+        return cls(numbers, levels, forest, Prototypes.fit(_places(cells)))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that are read."""
+        return (*self.numbers, *self.levels)
+
+    def read(self, table: Table) -> list[Cells]:
+        """Return the cells of each column."""
+        return _read(self.numbers, self.levels, table)
+
+    def typical(self, place: int) -> Cells:
+        """Return the typical cell of a column: the median, the most frequent level, or a gap."""
+        name = self.columns[place]
+        if name in self.numbers:
+            tails = self.numbers[name]
+            usual = tails.median if 2 * tails.present >= tails.n else np.nan
+            return Cells.of_numbers(tails, np.array([usual]))
+        rarity = self.levels[name]
+        return Cells.of_codes(rarity, np.array([rarity.typical]))
+
+    def scores(self, cells: Sequence[Cells]) -> list[Floats]:
+        """Return the raw score of each detector, each of shape (n,), higher is more abnormal."""
+        tails = np.zeros(len(cells[0].nats))
+        for column in cells:
+            tails += column.nats**2  # one cell far out counts more than many that are a bit out
+        return [
+            tails,
+            self.forest.score(_values(cells)),
+            self.prototypes.distance(_places(cells)),
+        ]
+
+    def to_parts(self) -> Parts:
+        """Return this as plain values."""
+        numbers, levels = self.numbers.values(), self.levels.values()
+        arrays: dict[str, NDArray[Any]] = {
+            "knots": _joined([t.knots for t in numbers]),
+            "below": _joined([t.below for t in numbers]),
+            "upto": _joined([t.upto for t in numbers]),
+            "counts": _joined([r.counts for r in levels]),
+            "forest.columns": self.forest.columns,
+            "forest.cuts": self.forest.cuts,
+            "forest.paths": self.forest.paths,
+            "prototypes": self.prototypes.centres,
+        }
+        document = {
+            "numbers": [[name, len(t.knots), t.present, t.n] for name, t in self.numbers.items()],
+            "levels": [[name, list(r.levels.levels)] for name, r in self.levels.items()],
+            "sample_rows": self.forest.sample_rows,
+        }
+        return Parts(document, arrays)
+
+    @classmethod
+    def from_parts(cls, parts: Parts) -> Outliers:
+        """Return what ``to_parts`` gave."""
+        a, numbers, levels, at = parts.arrays, {}, {}, 0
+        for name, size, present, n in parts.document["numbers"]:
+            rows = slice(at, at + size)
+            numbers[name] = Tails(a["knots"][rows], a["below"][rows], a["upto"][rows], present, n)
+            at += size
+        at = 0
+        for name, known in parts.document["levels"]:
+            size = len(known) + 2
+            levels[name] = Rarity(Levels(tuple(known)), a["counts"][at : at + size])
+            at += size
+        forest = Forest(
+            a["forest.columns"], a["forest.cuts"], a["forest.paths"], parts.document["sample_rows"]
+        )
+        return cls(numbers, levels, forest, Prototypes(a["prototypes"]))
+
+
+def _read(numbers: Mapping[str, Tails], levels: Mapping[str, Rarity], table: Table) -> list[Cells]:
+    cells = [Cells.of_numbers(tails, table.numeric(name)) for name, tails in numbers.items()]
+    for name, rarity in levels.items():
+        cells.append(Cells.of_codes(rarity, rarity.levels.encode(table.texts(name))))
+    return cells
+
+
+def _gaps(cells: Sequence[Cells]) -> Floats:
+    total = np.zeros(len(cells[0].gaps))
+    for column in cells:
+        total += column.gaps
+    return total
+
+
+def _values(cells: Sequence[Cells]) -> Floats:
+    return np.column_stack([*(column.values for column in cells), _gaps(cells)])
+
+
+def _places(cells: Sequence[Cells]) -> Floats:
+    return np.column_stack([*(column.places for column in cells), _gaps(cells)])
+
+
+def _joined(arrays: list[Floats]) -> Floats:
+    return np.concatenate([np.empty(0), *arrays])
