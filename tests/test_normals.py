@@ -1,6 +1,7 @@
 """The flow of a type that learns from normal rows: with labels, with some, with none."""
 
 import json
+import os
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,10 @@ from nethical import Plan, load, train
 from nethical.data import synthetic
 from nethical.errors import DataError
 from nethical.facts import Calibrated, Evaluated, GateDecided, ModelFitted, Warned
-from nethical.run import Run
+from nethical.models import catalog
+from nethical.models.base import Settings
+from nethical.run import Run, silent
+from nethical.testing.cases import labelled, stored
 
 N = 1500
 
@@ -20,7 +24,7 @@ class Listener:
     def __init__(self):
         self.facts = []
 
-    def record(self, fact, *, run_id, at):
+    def record(self, fact, **_):
         self.facts.append(fact)
 
     def seal(self):
@@ -66,28 +70,21 @@ def test_few_positives_are_no_reason_for_another_type(tmp_path):
     assert not [note for note in listener.of(ModelFitted)[0].notes if "boosted" in note]
 
 
-def test_labels_never_teach(tmp_path):
-    """Turning the abnormal rows into others changes nothing of what was learnt."""
+def test_positive_rows_never_teach():
+    """Whatever the positive rows hold, the same is learnt."""
     table = rows()
     y = table.column("label").to_numpy()
-    changed = {
-        name: np.where(y == 1, 99.0, table.column(name).to_numpy()) for name in ("x0", "x1", "x2")
+    names = ("x0", "x1", "x2")
+    changed = {n: np.where(y == 1, 99.0, table.column(n).to_numpy()) for n in names}
+    parts = []
+    for frame in (table, pa.table({**changed, "label": y})):
+        model = catalog.build("anomaly", Settings())
+        model.fit(labelled(frame), rng=np.random.default_rng(1), progress=silent)
+        parts.append(stored(model.to_parts()))
+    assert parts[0].document == parts[1].document
+    assert {k: v.tobytes() for k, v in parts[0].arrays.items()} == {
+        k: v.tobytes() for k, v in parts[1].arrays.items()
     }
-    other = pa.table({**changed, "label": y})
-    first, _ = trained(tmp_path / "a", table, split="random")
-    kept = {
-        part: {tuple(row.values()) for row in t.take(t.y == 0).frame.to_pylist()}
-        for part, t in first.prepared.parts.items()
-    }
-    again, _ = trained(tmp_path / "b", other, split="random")
-    learnt = {
-        tuple(r.values())
-        for r in (p := again.prepared.parts["train"]).take(p.y == 0).frame.to_pylist()
-    }
-    if learnt == kept["train"]:
-        assert first.model.model.to_parts().document == again.model.model.to_parts().document
-    positives = again.prepared.parts["gate"]
-    assert again.model.probabilities(positives)[positives.y == 1].min() > 0.5
 
 
 def test_without_labels_it_trains_and_nothing_is_claimed(unlabelled):
@@ -182,23 +179,16 @@ def test_recent_normal_rows_set_the_threshold_where_times_are_known(tmp_path):
 def test_swapping_actions_changes_the_score(tmp_path):
     frame = synthetic.generate("sequence", 1500, seed=1).table
     outcome, _ = trained(tmp_path, frame)
-    one, other = outcome.model.predict_proba(
-        pa.table(
-            {
-                "actions": [
-                    ["plan", "read_secret", "run_tests"],
-                    ["read_secret", "plan", "run_tests"],
-                ]
-            }
-        )
-    )[:, 1]
+    pair = ["plan", "read_secret"]
+    swapped = pa.table({"actions": [[*pair, "run_tests"], [*pair[::-1], "run_tests"]]})
+    one, other = outcome.model.predict_proba(swapped)[:, 1]
     assert one != other
 
 
 def test_evaluate_judges_a_model_that_learnt_without_labels(unlabelled, command, tmp_path):
     pq.write_table(rows(1000, seed=7), tmp_path / "judged.parquet")
     folder = unlabelled[0].published.path
-    keys = {"NETHICAL_HOME": __import__("os").environ["NETHICAL_HOME"]}
+    keys = {"NETHICAL_HOME": os.environ["NETHICAL_HOME"]}
     done = command("evaluate", folder, "judged.parquet", "--json", cwd=tmp_path, env=keys)
     assert done.code == 0, done.err
     assert done.document["metrics"]["roc_auc"] > 0.95

@@ -25,7 +25,7 @@ from nethical.run import silent
 from nethical.signing import sign
 from nethical.trained import TrainedModel, load
 
-TYPES = catalog.BUILT_IN
+TYPES = ("heuristic", "logistic", "boosted", "anomaly")  # they take any of these tables
 TASKS = ("risk", "mixed", "text")
 TABULAR = ["severity_max", "frequency_score", "channel", "region"]
 

@@ -186,11 +186,14 @@ def _performance(metrics: Document, run: Document) -> list[str]:
     """Return the metrics of the gate part and of the challenge sets, and the images."""
     rows, positives = md.finite(metrics.get("rows")), md.finite(metrics.get("positives"))
     if rows is not None and positives is None:
-        return [
-            "## How well it does",
+        nothing = (
             f"**Unknown.** None of the {md.count(rows)} rows that were kept from training has a "
             "label, so nothing could be measured; the probabilities below are percentiles among "
-            "rows that are taken for normal.",
+            "rows that are taken for normal."
+        )
+        return [
+            "## How well it does",
+            nothing,
             "![Scores: shares of rows by percentile](scores.svg)",
         ]
     share = f" ({positives / rows * 100:.1f} %)" if rows and positives is not None else ""
@@ -227,10 +230,13 @@ def _reference(metrics: Document, budget: float | None) -> list[str]:
     beside = _part(metrics, "reference")
     if not beside:
         return []
+    what = (
+        "A plainer model that learnt from the same rows and was measured on the same rows. The "
+        "model above passes only if it is shown to be no worse."
+    )
     return [
         f"### Beside it: {md.code(beside.get('model_type'))}",
-        "A plainer model that learnt from the same rows and was measured on the same rows. The "
-        "model above passes only if it is shown to be no worse.",
+        what,
         _metric_table(beside, _part(beside, "metrics"), budget),
     ]
 

@@ -135,7 +135,7 @@ def reliability(
     return _document("Reliability", "share of positives in the bin", description, 522, elements)
 
 
-def histogram(
+def histogram(  # noqa: PLR0913 - counts, and where decisions change
     edges: Sequence[float],
     positive: Sequence[Number],
     negative: Sequence[Number],

@@ -277,7 +277,6 @@ def test_a_refusal_is_an_exit_code_only_when_asked(command, tmp_path):
         ("--engine-address", "tcp://x"),
         ("--workers", "2"),
         ("--memory", "1G"),
-        ("--resume",),
     ],
 )
 def test_a_flag_of_an_absent_part_is_refused(command, tmp_path, words):
@@ -285,11 +284,6 @@ def test_a_flag_of_an_absent_part_is_refused(command, tmp_path, words):
     check_two_lines(done, 2)
     assert f"error: {words[0]}: " in done.err
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("absent", ["simple_transformer", "anomaly", "correlation"])
-def test_an_absent_model_type_is_refused(command, tmp_path, absent):
-    check_two_lines(command("train", "--model-type", absent, cwd=tmp_path), 2)
 
 
 @pytest.mark.parametrize("abbreviation", ["--num", "--promotion-max", "--enable", "--jso"])

@@ -21,7 +21,7 @@ class Sound:
         self.terms = [tuple(term) for term in terms]
         self.fitting = Fitting(None)
 
-    def fit(self, table, *, rng, progress):
+    def fit(self, table, *, rng, progress):  # noqa: ARG002 - the protocol's arguments
         self.terms = []
         for column in (c.name for c in table.features if c.feature == Role.NUMERIC):
             x = table.numeric(column)
@@ -227,7 +227,7 @@ class Peeking(Sound):
 
 
 class Choosy(Sound):
-    def fit(self, table, *, rng, progress):
+    def fit(self, *_, **__):
         raise TrainingError("nothing suits", mend="leave it")
 
 

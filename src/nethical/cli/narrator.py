@@ -142,7 +142,7 @@ class Narrator:
         windows = ", ".join(f"{days:g}" for days in fact.event_log["windows_days"])
         self._console.info(
             f"Looked back {windows} days from each of {fact.rows:,} events: "
-            f"{fact.columns} columns; labels count from {fact.event_log['label_delay_days']:g} days on"
+            f"{fact.columns} columns (labels from {fact.event_log['label_delay_days']:g} days on)"
         )
 
     @_say.register
