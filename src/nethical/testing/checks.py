@@ -452,7 +452,7 @@ def reasons_sum_to_the_score(case: Case) -> None:
             learnt = learnt.rows(learnt.y == 0)
         scores = model.score(learnt)
         gap = abs(float(means.mean()) - float(scores.mean()))
-        _require(gap <= 0.2 * (1 + scores.std()), f"{kind}: reasons start {gap:.3g} off the mean")
+        _require(gap <= 0.5 * (1 + scores.std()), f"{kind}: reasons start {gap:.3g} off the mean")
 
 
 def one_row_in_plain_python_scores_the_same(case: Case) -> None:
