@@ -85,7 +85,7 @@ class _Examination:
         numbers = [int(name) for name in names if re.fullmatch(r"0|[1-9]\d{0,18}", name)]
         sealed = SealedCheck(self._folder, size, root, self._found, contents=contents, each=each)
         within = [number for number in numbers if number <= size]
-        sealed.run([*within, *(each.tree_size for each in known if each.tree_size <= size)])
+        sealed.run(within, [each.tree_size for each in known if each.tree_size <= size])
         self._check_journal(journal, checkpoint)
         if contents:
             for at, why in canonical_faults(self._unsealed):

@@ -25,7 +25,7 @@ from nethical.audit.tiles import TILE_WIDTH, RightEdge, Tile, decode_bundle, enc
 from nethical.errors import IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from nethical.audit.faults import Examined
     from nethical.audit.files import Folder
@@ -102,17 +102,20 @@ class SealedCheck:
         self._contents = contents
         self._each = each
         self._undecided: list[_Undecided] = []
+        self._signed: set[int] = set()
         self._above: list[_Level] = []
         self.edge = Edge()
         self.roots: dict[int, bytes] = {}
 
-    def run(self, sizes: Iterable[int]) -> None:
+    def run(self, signed: Sequence[int], known: Sequence[int]) -> None:
         """Check everything; ``roots`` then has the root at each of the sizes.
 
         Args:
-            sizes: Sizes up to that of the log.
+            signed: Sizes up to that of the log that it keeps checkpoints of.
+            known: Sizes up to that of the log that checkpoints are known of elsewhere.
         """
-        asked = iter(sorted({*sizes, self._size}))
+        self._signed = set(signed)
+        asked = iter(sorted({*signed, *known, self._size}))
         ahead = next(asked, None)
         for number in range(self._size // TILE_WIDTH):
             hashes = self._leaves(number)
@@ -125,10 +128,10 @@ class SealedCheck:
             self._climb(joined)
         start = self._size // TILE_WIDTH * TILE_WIDTH
         last = self._leaves(start // TILE_WIDTH) if start < self._size else b""
+        last = self._finish(last)
         while ahead is not None:
             self.roots[ahead] = self.edge.root(last[: (ahead - start) * HASH_BYTES])
             ahead = next(asked, None)
-        self._finish(last)
 
     def _climb(self, joined: bytes) -> None:
         """Add the hash of a full tile to the levels above, checking those that fill up."""
@@ -139,22 +142,32 @@ class SealedCheck:
             here.hashes += joined
             if len(here.hashes) < _FULL:
                 return
-            joined = subtree_hash(self._settle(Tile(level, here.filled), bytes(here.hashes)))
+            tile = Tile(level, here.filled)
+            joined = subtree_hash(self._settle(tile, bytes(here.hashes), self._stored(tile)))
             here.filled += 1
             here.hashes.clear()
 
-    def _finish(self, last: bytes) -> None:
-        """Check the right edge: partial tiles, the root, and partial tiles of earlier sizes."""
+    def _finish(self, last: bytes) -> bytes:
+        """Check the right edge: partial tiles, the root, and partial tiles of earlier sizes.
+
+        Args:
+            last: Leaf hashes of the partial tile, as its entries say.
+
+        Returns:
+            Those leaf hashes as they were sealed.
+        """
         edge = [last]
         for level, here in enumerate(self._above, 1):
             edge.append(bytes(here.hashes))
             if here.hashes:
-                self._settle(self._tree.tile(level, here.filled), edge[-1])
+                tile = self._tree.tile(level, here.filled)
+                self._settle(tile, edge[-1], self._stored(tile))
         edge = self._decide(edge)
         for level, hashes in enumerate(edge):
             self._check_older(level, hashes)
         if last:
             self._check_older(None, self._read(self._last(None), quietly=True) or b"")
+        return edge[0]
 
     def _leaves(self, number: int) -> bytes:
         """Return the leaf hashes of a tile that were sealed, as far as that can be told."""
@@ -164,15 +177,20 @@ class SealedCheck:
             return self._stored(tile) or bytes(tile.width * HASH_BYTES)
         if self._each:
             self._each(number * TILE_WIDTH, entries)
+        below, stored = b"".join(leaf_hashes(entries)), self._stored(tile)
         if self._contents:
-            for at, why in canonical_faults(entries):
+            self._check_contents(number, entries, set(_differing(below, stored or below)))
+        return self._settle(tile, below, stored)
+
+    def _check_contents(self, number: int, entries: list[bytes], changed: set[int]) -> None:
+        """Note which entries are not canonical, of those that are what was sealed."""
+        for at, why in canonical_faults(entries):
+            if at not in changed:
                 path = self._tree.tile(None, number).path
                 self._found.fault(path, number * TILE_WIDTH + at, "not canonical", why)
-        return self._settle(tile, b"".join(leaf_hashes(entries)))
 
-    def _settle(self, tile: Tile, below: bytes) -> bytes:
+    def _settle(self, tile: Tile, below: bytes, stored: bytes | None) -> bytes:
         """Return the hashes of a tile that were sealed: those stored, or those from below."""
-        stored = self._stored(tile)
         if stored is None or stored == below:
             return below
         if not tile.full:
@@ -268,13 +286,21 @@ class SealedCheck:
         return self._tree.tile(level, self._size >> 8 * ((level or 0) + 1))
 
     def _check_older(self, level: int | None, later: bytes) -> None:
-        """Check that the partial tiles of earlier sizes begin as the current one does."""
+        """Check that the partial tiles of earlier sizes begin as the current one does.
+
+        One is there for each size that was signed while no full tile had replaced it.
+        """
         current = self._last(level)
-        folder = Tile(level, current.index).path + ".p"
-        for name in sorted(self._folder.names(folder)):
-            if not re.fullmatch(r"[1-9]\d{0,2}", name) or int(name) >= current.width:
-                continue
-            tile = Tile(level, current.index, int(name))
+        below = 8 * (level or 0)
+        widths = {
+            (size >> below) % TILE_WIDTH
+            for size in self._signed
+            if size >> below + 8 == current.index
+        }
+        names = self._folder.names(Tile(level, current.index).path + ".p")
+        widths |= {int(name) for name in names if re.fullmatch(r"[1-9]\d{0,2}", name)}
+        for width in sorted(widths & set(range(1, current.width))):
+            tile = Tile(level, current.index, width)
             content = self._read(tile)
             if content is not None and not self._begins(later, content, tile):
                 what = "it differs from the one that came after it"
@@ -318,6 +344,8 @@ class SealedCheck:
 
 
 def _differing(one: bytes, other: bytes) -> Iterator[int]:
+    if one == other:
+        return
     for at in range(0, len(one), HASH_BYTES):
         if one[at : at + HASH_BYTES] != other[at : at + HASH_BYTES]:
             yield at // HASH_BYTES
