@@ -2,13 +2,13 @@
 
 Numeric and categorical columns are read together (``outliers``), each sequence column by itself,
 and each text column as the sequence of its lower-cased words (``novelty``). About a fifth of the
-normals is held out; among them every detector's score has a conformal p-value, and the evidence
-of the detectors is joined into one p-value for each part, then for the row. A score is -log10 of
-the row's p-value: 1 is one normal in ten, 2 one in a hundred.
+normals is held out, groups whole. Among them every detector's score has a conformal p-value; the
+detectors of a part are joined into a p-value of the part, and the parts into one of the row. A
+score is -log10 of the row's p-value: 1 is one normal in ten, 2 one in a hundred.
 
-The detectors of a table look at the same cells and are averaged; the detectors of a sequence, and
-the parts of a row, can each see what no other does, so the most alarmed one is heard. Rows of
-class 1 are never read, nor are weights.
+Risks are joined by their norm, the root of the sum of squares. One that stands out is heard as if
+it were alone, and several that agree say more than one. Rows of class 1 are never read, nor are
+weights.
 
 Reference:
     Laxhammar and Falkman 2011 (conformal anomaly detection); ``outliers``, ``isolation``,
@@ -46,7 +46,9 @@ __all__ = ["Anomaly", "build"]
 FEWEST_NORMALS = 20
 HELD_SHARE = 0.2
 ENOUGH_HELD = 50
+MOST_HELD = 50_000
 BATCH_ROWS = 1 << 15
+EXPLAINED_ROWS = 1 << 12
 TYPICAL_RISK = float(-np.log10(0.5))  # half of the normals are less abnormal
 
 
@@ -67,9 +69,6 @@ class _Part(Protocol):
     def without(self, table: Table) -> list[Floats]:
         """Return for each column the risks that rows would have if its cell were typical."""
 
-    def calibrated(self, table: Table) -> Self:
-        """Return this part with risks that are those among held-out normals."""
-
     def to_parts(self) -> Parts:
         """Return this as plain values."""
 
@@ -80,47 +79,48 @@ class _Evidence:
 
     Args:
         each: One for each detector.
-        joined: Of the sum, or the largest, of the detectors' risks.
-        is_sum: Whether it is the sum.
+        joined: Of the norm of the detectors' risks.
     """
 
     each: tuple[Conformal, ...]
     joined: Conformal
-    is_sum: bool
 
     @classmethod
-    def fit(cls, scores: Sequence[Floats], *, is_sum: bool) -> _Evidence:
+    def fit(cls, scores: Sequence[Floats]) -> _Evidence:
         """Learn from the scores of held-out normals, one array of shape (n,) a detector."""
         each = tuple(Conformal.fit(score) for score in scores)
-        return cls(each, Conformal.fit(_join(each, scores, is_sum=is_sum)), is_sum)
+        return cls(
+            each, Conformal.fit(_norm([c.risk(s) for c, s in zip(each, scores, strict=True)]))
+        )
 
     def risk(self, scores: Sequence[Floats]) -> Floats:
         """Return the risk of each row, shape (n,)."""
-        return self.joined.risk(_join(self.each, scores, is_sum=self.is_sum))
+        risks = [c.risk(score) for c, score in zip(self.each, scores, strict=True)]
+        return self.joined.risk(_norm(risks))
 
     def to_parts(self) -> Parts:
         """Return this as plain values."""
         every = (*self.each, self.joined)
         arrays = {f"risk{i}.knots": c.knots for i, c in enumerate(every)}
         arrays |= {f"risk{i}.risks": c.risks for i, c in enumerate(every)}
-        return Parts({"is_sum": self.is_sum, "scales": [c.scale for c in every]}, arrays)
+        return Parts({"tails": [[c.beyond, c.scale] for c in every]}, arrays)
 
     @classmethod
     def from_parts(cls, parts: Parts) -> _Evidence:
         """Return what ``to_parts`` gave."""
         every = [
-            Conformal(parts.arrays[f"risk{i}.knots"], parts.arrays[f"risk{i}.risks"], scale)
-            for i, scale in enumerate(parts.document["scales"])
+            Conformal(parts.arrays[f"risk{i}.knots"], parts.arrays[f"risk{i}.risks"], *tail)
+            for i, tail in enumerate(parts.document["tails"])
         ]
-        return cls(tuple(every[:-1]), every[-1], parts.document["is_sum"])
+        return cls(tuple(every[:-1]), every[-1])
 
 
-def _join(each: Sequence[Conformal], scores: Sequence[Floats], *, is_sum: bool) -> Floats:
-    joined = each[0].risk(scores[0])
-    for conformal, score in zip(each[1:], scores[1:], strict=True):
-        risk = conformal.risk(score)
-        joined = joined + risk if is_sum else np.maximum(joined, risk)
-    return joined
+def _norm(risks: Sequence[Floats]) -> Floats:
+    """Return the root of the sum of squares, shape (n,)."""
+    squares = risks[0] ** 2
+    for risk in risks[1:]:
+        squares = squares + risk**2
+    return np.sqrt(squares)
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class _Cells:
     """The numeric and categorical columns."""
 
     outliers: Outliers
-    evidence: _Evidence | None = None
+    evidence: _Evidence
 
     detectors = TABLE_DETECTORS
 
@@ -136,12 +136,13 @@ class _Cells:
     def columns(self) -> tuple[str, ...]:
         return self.outliers.columns
 
-    def calibrated(self, table: Table) -> _Cells:
-        scores = self.outliers.scores(self.outliers.read(table))
-        return _Cells(self.outliers, _Evidence.fit(scores, is_sum=True))
+    @classmethod
+    def fit(cls, learnt: Table, held: Table, rng: np.random.Generator) -> _Cells:
+        outliers = Outliers.fit(learnt, rng)
+        return cls(outliers, _Evidence.fit(outliers.scores(outliers.read(held))))
 
     def risks(self, table: Table) -> Floats:
-        return _fitted(self.evidence).risk(self.outliers.scores(self.outliers.read(table)))
+        return self.evidence.risk(self.outliers.scores(self.outliers.read(table)))
 
     def without(self, table: Table) -> list[Floats]:
         cells = self.outliers.read(table)
@@ -149,7 +150,7 @@ class _Cells:
         for place in range(len(cells)):
             typical = self.outliers.typical(place).repeated(len(table))
             changed = [*cells[:place], typical, *cells[place + 1 :]]
-            found.append(_fitted(self.evidence).risk(self.outliers.scores(changed)))
+            found.append(self.evidence.risk(self.outliers.scores(changed)))
         return found
 
     def to_parts(self) -> Parts:
@@ -166,8 +167,8 @@ class _Run:
 
     column: str
     is_text: bool
-    learnt: Novelty
-    evidence: _Evidence | None = None
+    novelty: Novelty
+    evidence: _Evidence
 
     detectors = SEQUENCE_DETECTORS
 
@@ -176,62 +177,50 @@ class _Run:
         return (self.column,)
 
     @classmethod
-    def fit(cls, table: Table, column: str, *, is_text: bool) -> _Run:
-        return cls(column, is_text, Novelty.fit(_lists(table, column, is_text=is_text)))
+    def fit(cls, learnt: Table, held: Table, column: str, *, is_text: bool) -> _Run:
+        novelty = Novelty.fit(_lists(learnt, column, is_text=is_text))
+        scores = novelty.scores(_lists(held, column, is_text=is_text))
+        return cls(column, is_text, novelty, _Evidence.fit(scores))
 
     def lists(self, table: Table) -> pa.Array:
         """Return the column as lists of text, shape (n,)."""
         return _lists(table, self.column, is_text=self.is_text)
 
-    def calibrated(self, table: Table) -> _Run:
-        scores = self.learnt.scores(self.lists(table))
-        evidence = _Evidence.fit(scores, is_sum=False)
-        return _Run(self.column, self.is_text, self.learnt, evidence)
-
     def risks(self, table: Table) -> Floats:
-        return _fitted(self.evidence).risk(self.learnt.scores(self.lists(table)))
+        return self.evidence.risk(self.novelty.scores(self.lists(table)))
 
     def without(self, table: Table) -> list[Floats]:
         return [np.full(len(table), TYPICAL_RISK)]
 
     def to_parts(self) -> Parts:
         document = {"kind": "run", "column": self.column, "is_text": self.is_text}
-        return _merged(document, self.learnt.to_parts(), self.evidence)
+        return _merged(document, self.novelty.to_parts(), self.evidence)
 
     @classmethod
     def from_parts(cls, parts: Parts) -> _Run:
-        evidence = _Evidence.from_parts(parts)
-        document = parts.document
-        novel = Novelty.from_parts(parts)
-        return cls(document["column"], document["is_text"], novel, evidence)
+        column, is_text = parts.document["column"], parts.document["is_text"]
+        return cls(column, is_text, Novelty.from_parts(parts), _Evidence.from_parts(parts))
 
 
 def _lists(table: Table, column: str, *, is_text: bool) -> pa.Array:
     return words(table.texts(column)) if is_text else table.items(column)
 
 
-def _fitted(evidence: _Evidence | None) -> _Evidence:
-    if evidence is None:
-        raise TrainingError("the model is not fitted", mend="call fit first")
-    return evidence
-
-
-def _merged(document: dict[str, Any], parts: Parts, evidence: _Evidence | None) -> Parts:
-    risks = _fitted(evidence).to_parts()
+def _merged(document: dict[str, Any], parts: Parts, evidence: _Evidence) -> Parts:
+    risks = evidence.to_parts()
     documents = {**document, **parts.document, **risks.document}
     return Parts(documents, {**parts.arrays, **risks.arrays})
 
 
-def _fit_parts(table: Table, rng: np.random.Generator) -> list[_Part]:
-    """Return the parts of a table of normals, not yet calibrated."""
+def _fit_parts(learnt: Table, held: Table, rng: np.random.Generator) -> list[_Part]:
+    """Return the parts, learnt from some normals and calibrated on others."""
     parts: list[_Part] = []
-    kinds = {feature.feature for feature in table.features}
-    if kinds & {Role.NUMERIC, Role.CATEGORICAL}:
-        parts.append(_Cells(Outliers.fit(table, rng)))
-    for feature in table.features:
+    if {feature.feature for feature in learnt.features} & {Role.NUMERIC, Role.CATEGORICAL}:
+        parts.append(_Cells.fit(learnt, held, rng))
+    for feature in learnt.features:
         if feature.feature in {Role.SEQUENCE, Role.TEXT}:
             is_text = feature.feature == Role.TEXT
-            parts.append(_Run.fit(table, feature.name, is_text=is_text))
+            parts.append(_Run.fit(learnt, held, feature.name, is_text=is_text))
     return parts
 
 
@@ -258,15 +247,12 @@ class Anomaly:
                 mend="add normal rows, or check which label is the positive one",
             )
         held = _held_out(normals, rng)
-        progress("fit anomaly", 0, 2)
-        learnt, kept = normals.rows(~held), normals.rows(held)
-        parts = _fit_parts(learnt, rng)
-        progress("fit anomaly", 1, 2)
-        self._parts = [part.calibrated(kept) for part in parts]
-        joined = self._joined(kept)
+        progress("fit anomaly", 0, 1)
+        self._parts = _fit_parts(normals.rows(~held), normals.rows(held), rng)
+        joined = self._joined(normals.rows(held))
         self._evidence = Conformal.fit(joined)
         self._usual = float(np.mean(self._evidence.risk(joined)))
-        progress("fit anomaly", 2, 2)
+        progress("fit anomaly", 1, 1)
         ignored = () if table.weights is None else ("weights have no effect",)
         self.fitting = Fitting(
             None,
@@ -281,11 +267,8 @@ class Anomaly:
         return self
 
     def _joined(self, table: Table) -> Floats:
-        """Return the largest risk of a part, shape (n,)."""
-        risks = self._parts[0].risks(table)
-        for part in self._parts[1:]:
-            risks = np.maximum(risks, part.risks(table))
-        return risks
+        """Return the joined risk of the parts, shape (n,)."""
+        return _norm([part.risks(table) for part in self._parts])
 
     def _risk(self, joined: Floats) -> Floats:
         if self._evidence is None:
@@ -311,17 +294,21 @@ class Anomaly:
         frequent level, or a sequence as half of the normals have it. Drops do not add up by
         themselves; what is missing is shared out in proportion to their size.
         """
-        if len(table) == 0:
-            return []
+        found = []
+        for start in range(0, len(table), EXPLAINED_ROWS):
+            found += self._explained(table.slice(start, EXPLAINED_ROWS), top)
+        return found
+
+    def _explained(self, table: Table, top: int) -> list[list[Reason]]:
         risks = [part.risks(table) for part in self._parts]
-        score = self._risk(np.maximum.reduce(risks))
+        score = self._risk(_norm(risks))
         names: list[str] = []
         drops: list[Floats] = []
         for place, part in enumerate(self._parts):
             others = [*risks[:place], *risks[place + 1 :]]
             for name, without in zip(part.columns, part.without(table), strict=True):
                 names.append(name)
-                drops.append(score - self._risk(np.maximum.reduce([without, *others])))
+                drops.append(score - self._risk(_norm([*others[:place], without, *others[place:]])))
         shares = _shared_out(np.stack(drops), score - self._usual)
         reasons = ranked_reasons(table, dict(zip(names, shares, strict=True)), top)
         return self._with_steps(table, reasons)
@@ -329,7 +316,7 @@ class Anomaly:
     def _with_steps(self, table: Table, reasons: list[list[Reason]]) -> list[list[Reason]]:
         """Return the reasons, those of sequences with their most surprising step."""
         runs = {part.column: part for part in self._parts if isinstance(part, _Run)}
-        steps = {name: run.learnt.surprising_steps(run.lists(table)) for name, run in runs.items()}
+        steps = {name: run.novelty.surprising_steps(run.lists(table)) for name, run in runs.items()}
         return [
             [
                 Reason(r.column, steps[r.column][row], r.contribution) if r.column in steps else r
@@ -351,7 +338,11 @@ class Anomaly:
             parts = part.to_parts()
             documents.append(dict(parts.document))
             arrays |= {f"part{i}.{name}": array for name, array in parts.arrays.items()}
-        document = {"parts": documents, "scale": self._evidence.scale, "usual": self._usual}
+        document = {
+            "parts": documents,
+            "tail": [self._evidence.beyond, self._evidence.scale],
+            "usual": self._usual,
+        }
         return Parts(document, arrays)
 
     @classmethod
@@ -359,7 +350,7 @@ class Anomaly:
         """Return the model that ``to_parts`` gave."""
         model = cls(Settings())
         arrays, document = parts.arrays, parts.document
-        model._evidence = Conformal(arrays["knots"], arrays["risks"], document["scale"])
+        model._evidence = Conformal(arrays["knots"], arrays["risks"], *document["tail"])
         model._usual = document["usual"]
         for i, part in enumerate(document["parts"]):
             start = f"part{i}."
@@ -372,7 +363,7 @@ class Anomaly:
 def _held_out(normals: LabelledTable, rng: np.random.Generator) -> NDArray[np.bool_]:
     """Return the normals that are kept out of learning, shape (n,): whole groups if possible."""
     n = len(normals)
-    wanted = max(HELD_SHARE * n, min(ENOUGH_HELD, n / 3))
+    wanted = min(max(HELD_SHARE * n, min(ENOUGH_HELD, n / 3)), MOST_HELD)
     units = (
         np.arange(n)
         if normals.groups is None

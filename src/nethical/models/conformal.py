@@ -3,8 +3,9 @@
 A raw score means nothing by itself. Beside n held-out normals it has a conformal p-value, the
 share of them (itself included) that look at least as abnormal; -log10 of that is the risk: 1 is
 one normal in ten, 2 one in a hundred. At a held-out score the risk is exact; in between it is
-interpolated, which never claims more than the exact p-value would; beyond the most abnormal
-normal p falls like 1 / (1 + excess), so that abnormal rows keep their order.
+interpolated, which never claims more than the exact p-value would. Above all of them p is
+1 / (n + 1), and from there falls like 1 / (1 + excess): that is no measured frequency, it keeps
+abnormal rows in order.
 
 Reference:
     Vovk, Gammerman and Shafer 2005; Laxhammar and Falkman 2011 (conformal anomaly detection).
@@ -36,11 +37,13 @@ class Conformal:
     Args:
         knots: Scores of held-out normals, increasing, shape (k,), at most MOST_KNOTS of them.
         risks: -log10 of the p-value at each knot, shape (k,).
+        beyond: The risk just above the last knot: of a p-value of 1 / (n + 1).
         scale: How far beyond the last knot p has fallen by half.
     """
 
     knots: Floats
     risks: Floats
+    beyond: float
     scale: float
 
     @classmethod
@@ -54,13 +57,14 @@ class Conformal:
             wanted = np.linspace(np.log(p[0]), np.log(p[-1]), MOST_KNOTS)
             places = np.unique(np.searchsorted(-np.log(p), -wanted))
             knots, p = knots[places], p[places]
-        return cls(knots, -np.log10(p), _excess(ordered))
+        return cls(knots, -np.log10(p), float(np.log10(n + 1)), _excess(ordered))
 
     def risk(self, scores: Floats) -> Floats:
         """Return the risk of each score, shape (n,), at least 0, rising with the score."""
         risks = np.interp(scores, self.knots, self.risks)
         excess = np.maximum(scores - self.knots[-1], 0.0)
-        return np.asarray(risks + np.log1p(excess / self.scale) / LN_10)
+        above = self.beyond + np.log1p(excess / self.scale) / LN_10
+        return np.where(excess > 0, above, risks)
 
 
 def _excess(ordered: Floats) -> float:

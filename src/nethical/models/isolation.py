@@ -23,6 +23,7 @@ __all__ = ["Forest", "average_path"]
 
 TREES = 100
 SAMPLE_ROWS = 256
+TRIES = 8
 CELLS_AT_ONCE = 1 << 22
 LOOKUPS_AT_ONCE = 1 << 18
 
@@ -106,19 +107,47 @@ def _grow(
     for level in range(height):
         key = tree * 2**level + node
         order = np.argsort(key, kind="stable")
-        groups, starts = np.unique(key[order], return_index=True)
-        low = np.minimum.reduceat(cells[order], starts)
-        high = np.maximum.reduceat(cells[order], starts)
-        column = np.where(high > low, rng.random((len(groups), d)), -1.0).argmax(axis=1)
-        each = np.arange(len(groups))
-        low, high = low[each, column], high[each, column]
-        cut = np.where(high > low, low + rng.random(len(groups)) * (high - low), np.inf)
+        groups, group = np.unique(key, return_inverse=True)
+        column, cut = _cuts(cells[order], np.bincount(group), rng)
         at = (groups >> level, 2**level - 1 + groups % 2**level)
         columns[at], cuts[at] = column, cut
-        group = np.searchsorted(groups, key)
         depth += np.isfinite(cut[group])
         node = 2 * node + (cells[np.arange(len(cells)), column[group]] > cut[group])
     leaf = tree * 2**height + node
     paths = np.full(trees * 2**height, float(height))
     paths[leaf] = depth + average_path(np.bincount(leaf, minlength=len(paths))[leaf])
     return columns, cuts, paths.reshape(trees, -1)
+
+
+def _cuts(
+    cells: Floats, sizes: NDArray[np.int64], rng: np.random.Generator
+) -> tuple[NDArray[np.int64], Floats]:
+    """Return for each group of rows a random column in which they differ, and a cut in it.
+
+    Rows stand group by group, shape (m, d). A few random columns are tried first; where all of
+    them are constant, every column is looked at. A group of equal rows gets an infinite cut.
+    """
+    column = np.zeros(len(sizes), dtype=np.int64)
+    low, high = np.zeros(len(sizes)), np.zeros(len(sizes))
+    group = np.repeat(np.arange(len(sizes)), sizes)
+    waiting = sizes > 1
+    for _ in range(TRIES):
+        if not waiting.any():
+            break
+        column[waiting] = rng.integers(cells.shape[1], size=int(waiting.sum()))
+        rows = np.flatnonzero(waiting[group])
+        values = cells[rows, column[group[rows]]]
+        starts = np.cumsum(sizes[waiting]) - sizes[waiting]
+        low[waiting] = np.minimum.reduceat(values, starts)
+        high[waiting] = np.maximum.reduceat(values, starts)
+        waiting = waiting & (low == high)
+    if waiting.any():
+        rows = np.flatnonzero(waiting[group])
+        starts = np.cumsum(sizes[waiting]) - sizes[waiting]
+        lows = np.minimum.reduceat(cells[rows], starts)
+        highs = np.maximum.reduceat(cells[rows], starts)
+        drawn = np.where(highs > lows, rng.random(lows.shape), -1.0).argmax(axis=1)
+        each = np.arange(len(drawn))
+        column[waiting], low[waiting], high[waiting] = drawn, lows[each, drawn], highs[each, drawn]
+    cut = low + rng.random(len(sizes)) * (high - low)
+    return column, np.where(high > low, cut, np.inf)

@@ -45,6 +45,7 @@ ORDERS = (5, 3)
 TOP_SHARE = 0.1
 FEWEST_ROWS = 2
 MOST_WINDOWS = 1 << 19
+MOST_STEPS = 1 << 22
 CHUNK_SYMBOLS = 1 << 21
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 START, END, UNSEEN = np.uint64(1), np.uint64(2), np.uint64(3)
@@ -222,10 +223,11 @@ class Chain:
         before = [np.zeros(windows.shape[1], dtype=np.uint64), *_suffixes(windows[1:])]
         found: dict[int, Floats] = {}
         for order, (runs, contexts) in enumerate(zip(_suffixes(windows), before, strict=True)):
-            at, known = _is_among(contexts, self.followed[order].hashes)
-            total, types = self.followed[order].counts[at], self.types[order][at]
-            backed = (self.grams[order].count(runs) + types * p) / (total + types)
-            p = np.where(known, backed, p)
+            if len(self.followed[order].hashes):
+                at, known = _is_among(contexts, self.followed[order].hashes)
+                total, types = self.followed[order].counts[at], self.types[order][at]
+                backed = (self.grams[order].count(runs) + types * p) / (total + types)
+                p = np.where(known, backed, p)
             if order in ORDERS:
                 found[order] = np.where(windows[0] == UNSEEN, self.greatest, -np.log(p))
         return found
@@ -250,7 +252,11 @@ class Novelty:
 
     @classmethod
     def fit(cls, lists: pa.Array) -> Novelty:
-        """Learn from lists of texts, shape (n,), null where missing."""
+        """Learn from lists of texts, shape (n,), null where missing.
+
+        Of very many steps, those of evenly spaced rows are read.
+        """
+        lists = _thinned(lists)
         vocabulary = _recurring(lists)
         found = [_distinct(steps(chunk, vocabulary).windows)[:2] for chunk in _chunks(lists)]
         windows = np.concatenate([windows for windows, _ in found], axis=1)
@@ -334,6 +340,16 @@ def _step_text(run: list[str], seen: str) -> str:
     room = SHOWN_CHARACTERS - len(seen) - len(" ()")
     text = " > ".join(run)
     return f"{text if len(text) <= room else '...' + text[len(text) - room + 3 :]} ({seen})"
+
+
+def _thinned(lists: pa.Array) -> pa.Array:
+    """Return evenly spaced rows with no more than about MOST_STEPS steps."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    total = (pc.sum(pc.list_value_length(lists)).as_py() or 0) + len(lists)
+    apart = -(-total // MOST_STEPS)
+    return lists if apart <= 1 else lists.take(pa.array(np.arange(0, len(lists), apart)))
 
 
 def _chunks(lists: pa.Array) -> Iterator[pa.Array]:

@@ -69,19 +69,18 @@ class Tails:
         """Learn from values of shape (n,), NaN where missing."""
         ordered = np.sort(np.clip(values[~np.isnan(values)], -LARGEST, LARGEST))
         present = len(ordered)
-        knots, first, counts = np.unique(ordered, return_index=True, return_counts=True)
         if present == 0:
-            knots, first, counts = np.zeros(1), np.zeros(1, dtype=np.int64), first
-            counts = np.zeros(1, dtype=np.int64)
+            return cls(np.zeros(1), np.zeros(1), np.zeros(1), 0, len(values))
+        knots, below = np.unique(ordered, return_index=True)
+        upto = np.append(below[1:], present)
         if len(knots) > MOST_KNOTS:  # even in standard deviations, so fine where normals are few
-            ends = NormalDist().inv_cdf(0.5 / present)
             normal = NormalDist()
-            share = np.array([normal.cdf(g) for g in np.linspace(ends, -ends, MOST_KNOTS)])
-            ranks = np.clip(np.rint(share * present - 0.5), 0, present - 1).astype(np.int64)
-            places = np.unique(np.searchsorted(first, ranks, side="right") - 1)
-            knots, first, counts = knots[places], first[places], counts[places]
-        below = first.astype(np.float64)
-        return cls(knots, below, below + counts, present, len(values))
+            end = normal.inv_cdf(1 - 0.5 / present)
+            shares = np.array([normal.cdf(z) for z in np.linspace(-end, end, MOST_KNOTS)])
+            ranks = np.clip(np.rint(shares * present - 0.5), 0, present - 1)
+            places = np.unique(np.searchsorted(below, ranks, side="right") - 1)
+            knots, below, upto = knots[places], below[places], upto[places]
+        return cls(knots, below.astype(np.float64), upto.astype(np.float64), present, len(values))
 
     @cached_property
     def median(self) -> float:
@@ -124,7 +123,8 @@ class Tails:
         x = np.clip(values, -LARGEST, LARGEST)
         outside = (x < self.knots[0]) | (x > self.knots[-1])
         ends = max(np.log((self.present + 1) / 2), 0.0)
-        nats = np.where(outside, ends, np.interp(x, self.knots, two_sided)) + filled
+        inside = np.maximum(np.interp(x, self.knots, two_sided), 0.0)
+        nats = np.where(outside, ends, inside) + filled
         return np.asarray(np.where(np.isnan(values), gap, nats))
 
     def gauss(self, values: Floats) -> Floats:
@@ -176,11 +176,11 @@ class Rarity:
     @cached_property
     def nats(self) -> Floats:
         """-log of the share of normals whose level is as rare or rarer, by code."""
-        known, other, missing = self.counts[:-2], self.counts[-2], self.counts[-1]
-        order = np.append(known, [0.0, missing])  # an unknown level is rarer than any known
-        as_rare = [float(self.counts[order <= count].sum()) for count in order]
-        as_rare[-2] = float(other)
-        return np.asarray(-np.log((np.array(as_rare) + 1) / (self.counts.sum() + 1)))
+        other = self.counts[-2]  # an unknown level is rarer than any known one
+        as_rare = np.array([self.counts[self.counts <= n].sum() for n in self.counts])
+        as_rare = np.where(self.counts < other, as_rare + other, as_rare)
+        as_rare[-2] = other
+        return np.asarray(-np.log((as_rare + 1) / (self.counts.sum() + 1)))
 
     @property
     def typical(self) -> int:
