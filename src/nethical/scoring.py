@@ -53,6 +53,8 @@ class Scored:
 class History:
     """The past of an event log, kept in a file between calls.
 
+    ``late_known`` and ``late_unmet`` count late labels that met an event and those that met none.
+
     Args:
         model: Whose log it is.
         path: The state; it is made by the first call, and replaced whole by each.
@@ -73,6 +75,7 @@ class History:
         self._path = path
         self._late_labels = late_labels
         self._seen = b""
+        self.late_known = self.late_unmet = 0
 
     def read(self) -> EventState:
         """Return the state, with the late labels in it.
@@ -89,7 +92,10 @@ class History:
             return state
         keys = (self._event_log.agent, self._event_log.resource)
         late = files.load(self._late_labels, texts=keys)
-        return state.with_labels(late, self._event_log, self._roles)
+        state, self.late_known, self.late_unmet = state.with_labels(
+            late, self._event_log, self._roles
+        )
+        return state
 
     def write(self, state: EventState) -> None:
         """Replace the state, durably.

@@ -67,6 +67,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
     reasons = REASONS if args.explain else 0
     history = History(model, args.state, args.late_labels) if args.state else None
     scored = predict(model, args.data, args.out, keep=args.keep, reasons=reasons, history=history)
+    if history is not None and args.late_labels:
+        console.info(f"{history.late_known:,} late labels are part of the past now")
+        if history.late_unmet:
+            console.warn(f"{history.late_unmet:,} late labels met no event of {args.state}")
     shares = ", ".join(f"{word} {n:,}" for word, n in scored.decisions.items())
     console.info(f"Scored {scored.rows:,} rows into {args.out}: {shares}")
     if args.json:

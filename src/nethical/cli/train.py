@@ -266,8 +266,8 @@ def _run_several(types: Sequence[str], given: dict[str, Any], console: Console) 
             console.error(error)
     if not given.get("dry_run"):
         _summarise(types, outcomes, errors, console)
-    for error in errors.values():
-        return error.exit_code
+    if errors:
+        return next(iter(errors.values())).exit_code
     _fail_on_refusal(given, list(outcomes.values()))
     return 0
 

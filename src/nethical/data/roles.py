@@ -122,7 +122,9 @@ class Roles:
         Who learns from normal rows may meet the first labels in the rows that judge it.
         """
         label = self.one(Role.LABEL) or find_label(frame, hints, needed=False)
-        if label not in frame.column_names or (self.labelling and self.labelling.positive):
+        if label is None or label not in frame.column_names:
+            return self
+        if self.labelling and self.labelling.positive:
             return self
         labelling = read_labels(
             frame.column(label), label, hints.positive_labels, negatives_suffice=True

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nethical.data.roles import Role
-from nethical.data.table import LabelledTable, Table
+from nethical.data.table import LabelledTable, Table, table_digest
 from nethical.errors import TrainingError
 from nethical.models.base import Fitting, Parts, Traits
 from nethical.testing.cases import FIT_SEED, KINDS, Case, labelled, stored
@@ -130,7 +130,7 @@ def scores_tell_rows_apart(case: Case) -> None:
     """Rows that differ get scores that differ, on the whole."""
     for kind in case.kinds:
         distinct = len(np.unique(case.fitted(kind).score(case.rows(kind))))
-        _require(distinct > 5, f"{kind}: only {distinct} distinct scores")  # noqa: PLR2004
+        _require(distinct > 1, f"{kind}: all rows have one score")
 
 
 def a_row_alone_scores_as_among_others(case: Case) -> None:
@@ -177,12 +177,12 @@ def scoring_changes_nothing(case: Case) -> None:
     """Scoring twice gives the same, and leaves table and model as they were."""
     for kind in case.kinds:
         model, rows = case.fitted(kind), case.rows(kind)
-        before, frame = stored(model.to_parts()), rows.frame
+        before, digest = stored(model.to_parts()), table_digest(rows.frame)
         first = model.score(rows)
         model.explain(rows.slice(0, 5), 3)
         _require_equal(model.score(rows), first, f"{kind}: a second look gives other scores")
         _require(_same(before, stored(model.to_parts())), f"{kind}: scoring changed the model")
-        _require(rows.frame.equals(frame), f"{kind}: scoring changed the table")
+        _require(table_digest(rows.frame) == digest, f"{kind}: scoring changed the table")
 
 
 # --- odd rows --------------------------------------------------------------------------------
@@ -390,10 +390,10 @@ def chance_comes_from_rng_alone(case: Case) -> None:
     kind = case.richest
     random.seed(1)
     np.random.seed(1)  # noqa: NPY002 - the generator that must not matter
-    state, python_state = np.random.get_state()[1].tolist(), random.getstate()  # noqa: NPY002
+    before = repr((np.random.get_state(), random.getstate()))  # noqa: NPY002
     model = case.fit(case.learnt(kind))
-    _require(np.random.get_state()[1].tolist() == state, "NumPy's generator was moved")  # noqa: NPY002
-    _require(random.getstate() == python_state, "Python's generator was moved")
+    after = repr((np.random.get_state(), random.getstate()))  # noqa: NPY002
+    _require(before == after, "a global generator was moved")
     same = _same(stored(model.to_parts()), stored(case.fitted(kind).to_parts()))
     _require(same, f"{kind}: a global generator decides")
 
