@@ -59,6 +59,17 @@ def test_zeros_where_the_file_grew_in_a_power_cut_are_torn(zeros):
     assert (found.entries, found.torn_bytes, found.changed) == ([b"kept"], zeros, False)
 
 
+@pytest.mark.parametrize("offset", [0, 100, 512, 700])
+def test_a_record_whose_last_sectors_never_arrived_is_torn(offset):
+    content, _ = pack_records([b"x" * 2000], 3, ROOT)
+    boundary = -((offset + len(content)) % 512) or -512
+    for zeros in (boundary, boundary - 512):
+        lost = content[:zeros] + bytes(-zeros)
+        assert scan_records(lost, 3, ROOT, offset).torn_bytes == len(content)
+    zeroed = content[: boundary + 1] + bytes(-boundary - 1)
+    assert scan_records(zeroed, 3, ROOT, offset).changed
+
+
 def test_a_record_of_another_place_or_of_no_chain_is_a_change():
     content, head = pack_records([b"a", b"b", b"c"], 0, ROOT)
     width = len(content) // 3

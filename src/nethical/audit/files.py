@@ -85,7 +85,7 @@ class Folder:
             _HELD.discard(descriptor)
             with contextlib.suppress(OSError):  # closing gives the lock back as well
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
-            os.close(descriptor)
+            _close(path, descriptor)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
@@ -103,7 +103,7 @@ class Folder:
                 fcntl.flock(descriptor, fcntl.LOCK_SH)
             yield
         finally:
-            os.close(descriptor)
+            _close(self.path, descriptor)
 
     def read(self, name: str, limit: int = 1 << 30) -> bytes | None:
         """Return the bytes of a file, None when it is not there.
@@ -241,7 +241,7 @@ class Folder:
         try:
             yield Appendable(path, descriptor)
         finally:
-            os.close(descriptor)
+            _close(path, descriptor)
 
 
 class Appendable:
@@ -302,6 +302,11 @@ def _close_in_child() -> None:
 os.register_at_fork(after_in_child=_close_in_child)
 
 
+def _close(path: Path, descriptor: int) -> None:
+    with _explained(path, "close"):
+        os.close(descriptor)
+
+
 def _open_regular(path: Path, flags: int) -> int | None:
     """Return the descriptor of a file, None when it is not there."""
     try:
@@ -338,7 +343,10 @@ def _read(descriptor: int, limit: int) -> bytes:
 def _write_all(descriptor: int, content: bytes) -> None:
     rest = memoryview(content)
     while rest:
-        rest = rest[os.write(descriptor, rest) :]
+        written = os.write(descriptor, rest)
+        if not written:
+            raise OSError(28, "No space left on device")
+        rest = rest[written:]
 
 
 def _sync_folder(folder: Path) -> None:

@@ -23,6 +23,7 @@ __all__ = ["CHAIN_BYTES", "Records", "first_index", "pack_records", "scan_record
 CHAIN_BYTES = 32
 _HEADER = struct.Struct(">IQ")
 _AHEAD = 64
+_SECTOR = 512
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,14 @@ def first_index(content: bytes) -> int | None:
     return index
 
 
-def scan_records(content: bytes, index: int, head: bytes) -> Records:
+def scan_records(content: bytes, index: int, head: bytes, offset: int = 0) -> Records:
     """Return the good records of a stretch of the journal, and what follows them.
 
     Args:
         content: The bytes, beginning with the record of ``index``.
         index: Where the stretch begins.
         head: Chain hash of the record before, or the root of the log at ``index``.
+        offset: Where in the file the stretch begins.
     """
     entries = []
     at, end = 0, len(content)
@@ -94,21 +96,22 @@ def scan_records(content: bytes, index: int, head: bytes) -> Records:
     rest = content[at:]
     if not rest:
         return Records(entries, head, at)
-    if _is_torn(rest, index, head):
+    if _is_torn(rest, index, head, offset + end):
         return Records(entries, head, at, torn_bytes=len(rest))
     return Records(entries, head, at, changed=True)
 
 
-def _is_torn(rest: bytes, index: int, head: bytes) -> bool:
+def _is_torn(rest: bytes, index: int, head: bytes, file_bytes: int) -> bool:
     """Return whether bytes after the last good record are what a crash leaves of a write.
 
-    A kill or a full disk leaves the beginning of a record, a power cut may leave zeros where
-    the file grew. A record that is whole but does not fit its hash, or that good ones follow,
-    was changed after it was written.
+    A kill or a full disk leaves the beginning of a record; a power cut may leave zeros, from
+    the beginning of a sector on, where the file grew. A record that is whole but does not fit
+    its hash, or that good ones follow, was changed after it was written.
     """
     if _good_record_follows(rest, index):
         return False
-    if len(rest) < _HEADER.size or rest.endswith(bytes(CHAIN_BYTES)):
+    last_sector = rest[-(file_bytes % _SECTOR or _SECTOR) :]
+    if len(rest) < _HEADER.size or not any(last_sector):
         return True
     length, number = _HEADER.unpack_from(rest)
     if number != index or length > MAX_ENTRY_BYTES:

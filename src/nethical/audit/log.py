@@ -204,7 +204,8 @@ class Log:
         if known and journal.read(known - CHAIN_BYTES, CHAIN_BYTES) != state.head:
             return False
         if size > known:
-            records = scan_records(journal.read(known, size - known), state.size, state.head)
+            content = journal.read(known, size - known)
+            records = scan_records(content, state.size, state.head, known)
             if records.changed or records.torn_bytes:
                 return False
             state.unsealed += records.entries
