@@ -159,6 +159,35 @@ def test_a_journal_that_has_grown_back_to_the_same_length_is_read_again(make_log
     assert documents(one) == [0, 1, 2]
 
 
+def test_a_seal_of_another_writer_is_noticed_though_the_journal_is_empty_as_before(make_log, key):
+    one = make_log(0)
+    other = Log(one.path, key)
+    other.append({"i": 0})
+    other.seal()
+    assert one.append({"i": 1}) == 1
+    one.seal()
+    assert documents(one) == [0, 1]
+    sound(one)
+
+
+def test_a_seal_that_another_writer_could_not_finish_is_noticed(make_log, key, monkeypatch):
+    one = make_log(0)
+    one.append({"i": 0})
+    other = Log(one.path, key)
+
+    def full(*_):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "ftruncate", full)
+        with pytest.raises(StorageError, match="cannot cut"):
+            other.seal()
+    assert one.append({"i": 1}) == 1
+    one.seal()
+    assert documents(one) == [0, 1]
+    sound(one)
+
+
 def test_threads_that_share_a_log_lose_nothing(make_log):
     log = make_log(0, seal_every=20)
     indices = []

@@ -157,6 +157,7 @@ HANDS = {
     "a bit of the root": lambda log, _: change(log / "checkpoint", 30),
     "a bit of the signature": lambda log, _: change(log / "checkpoint", -10),
     "a tile at the edge": lambda log, _: change(log / "tile/0/001.p/44", 7),
+    "a tile above the edge": lambda log, _: change(log / "tile/1/000.p/1", 7),
     "a tile at the edge cut": lambda log, _: (log / "tile/0/001.p/44").write_bytes(bytes(32 * 43)),
     "a tile at the edge gone": lambda log, _: (log / "tile/1/000.p/1").unlink(),
     "an entry at the edge": lambda log, _: change(log / "tile/entries/001.p/44", 7),
@@ -181,6 +182,21 @@ def test_what_no_crash_explains_is_refused_and_not_repaired(make_log, key, tmp_p
         write_and_seal(log.path, key)
     assert str(log.path) in caught.value.what
     assert not examine(log.path, log.key).sound
+
+
+def test_a_journal_that_was_changed_under_a_writer_is_refused_by_it(make_log):
+    log = make_log(3, 3)
+    change(log.path / "pending", -1)
+    with pytest.raises(IntegrityError, match="entry 5 was changed"):
+        log.append(make_log.document(6))
+
+
+@pytest.mark.parametrize("name", ["tile/0/001.p/44", "tile/1/000.p/1"])
+def test_tiles_that_do_not_lead_to_the_root_are_not_written_on(make_log, key, name):
+    log = make_log(300)
+    change(log.path / name, 7)
+    with pytest.raises(IntegrityError, match="do not lead to the signed root"):
+        Log(log.path, key)
 
 
 def test_an_old_journal_put_back_is_emptied_again(make_log, key):
