@@ -44,22 +44,22 @@ def fit(columns, seed=0):
 def test_tails_are_the_two_sided_shares_of_ecod():
     tails = Tails.fit(np.array([1.0, 2.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]))
     # P(X <= 1) = (1 + 1) / 10, P(X <= 2) = (3 + 1) / 10, P(X >= 8) = (1 + 1) / 10, twice each
-    nats = tails.surprise(np.array([1.0, 2.0, 4.0, 8.0]))
+    nats = tails.cells(np.array([1.0, 2.0, 4.0, 8.0])).nats
     assert nats == pytest.approx([-np.log(0.4), -np.log(0.8), 0, -np.log(0.4)])
 
 
 def test_beyond_all_normals_the_tail_is_one_in_n_plus_one():
     tails = Tails.fit(np.arange(9.0))
-    assert tails.surprise(np.array([-0.1, 8.1, 1e308])) == pytest.approx(-np.log(2 / 10))
+    assert tails.cells(np.array([-0.1, 8.1, 1e308])).nats == pytest.approx(-np.log(2 / 10))
 
 
 def test_a_gap_is_as_surprising_as_gaps_are_rare_and_a_value_among_gaps_too():
     tails = Tails.fit(np.array([NAN] * 8 + [1.0] * 90))
-    gap, filled = tails.surprise(np.array([NAN, 1.0]))
+    gap, filled = tails.cells(np.array([NAN, 1.0])).nats
     assert gap == pytest.approx(-np.log(9 / 99))
     assert filled == pytest.approx(-np.log(91 / 99))
-    assert tails.gap(np.array([NAN, 1.0])) == pytest.approx([-np.log(9 / 99), 0])
-    assert Tails.fit(np.full(20, NAN)).surprise(np.array([5.0, NAN])) == pytest.approx(
+    assert tails.cells(np.array([NAN, 1.0])).gaps == pytest.approx([-np.log(9 / 99), 0])
+    assert Tails.fit(np.full(20, NAN)).cells(np.array([5.0, NAN])).nats == pytest.approx(
         [-np.log(1 / 21), 0]
     )
 
@@ -69,13 +69,13 @@ def test_normal_scores_are_those_of_the_mid_ranks_scaled_to_the_normals():
     normal = NormalDist()
     plain = np.array([normal.inv_cdf(p) for p in (1 / 8, 1 / 2, 1 / 2, 7 / 8)])
     spread = np.sqrt(np.mean(plain**2))
-    assert Tails.fit(values).gauss(values) == pytest.approx(plain / spread)
-    assert Tails.fit(values).gauss(np.array([NAN])).tolist() == [0]
+    assert Tails.fit(values).cells(values).places[:, 0] == pytest.approx(plain / spread)
+    assert Tails.fit(values).cells(np.array([NAN])).places[:, 0].tolist() == [0]
 
 
 def test_normal_scores_rise_with_the_value_and_go_on_rising_beyond_all_normals():
     tails = Tails.fit(np.random.default_rng(0).exponential(size=5000))
-    scores = tails.gauss(np.array([-1e6, -1.0, 0.0, 0.5, 1.0, 5.0, 20.0, 1e6, 1e300]))
+    scores = tails.cells(np.array([-1e6, -1.0, 0.0, 0.5, 1.0, 5.0, 20.0, 1e6, 1e300])).places[:, 0]
     assert (np.diff(scores) > 0).all()
     assert np.isfinite(scores).all()
 
@@ -87,7 +87,7 @@ def test_a_sketch_of_many_values_is_small_and_close():
     assert tails.median == pytest.approx(np.median(values), rel=0.02)
     below = np.arange(1, 50_001)
     exact = -np.log(np.minimum(2 * np.minimum(below + 1, 50_002 - below) / 50_001, 1))
-    assert np.abs(tails.surprise(values) - exact).max() < 0.07
+    assert np.abs(tails.cells(values).nats - exact).max() < 0.07
 
 
 finite = st.floats(allow_nan=True, allow_infinity=False)
@@ -98,9 +98,10 @@ finite = st.floats(allow_nan=True, allow_infinity=False)
 def test_numbers_of_any_size_give_finite_figures(learnt, met):
     tails = Tails.fit(np.array(learnt))
     values = np.array(met)
-    for figures in (tails.surprise(values), tails.gauss(values), tails.clean(values)):
+    cells = tails.cells(values)
+    for figures in (cells.nats, cells.values, cells.places, cells.gaps):
         assert np.isfinite(figures).all()
-    assert (tails.surprise(values) >= 0).all()
+    assert (cells.nats >= 0).all()
 
 
 def test_a_level_is_as_surprising_as_levels_that_rare():

@@ -47,6 +47,32 @@ ONE_HOT_LEVELS = 16
 
 
 @dataclass(frozen=True)
+class Cells:
+    """What the detectors read of one column.
+
+    Args:
+        nats: How far out each cell lies, shape (n,).
+        values: What the forest cuts, shape (n,).
+        places: Where the cell lies, shape (n, w).
+        gaps: How surprising a gap is, shape (n,); 0 without one.
+    """
+
+    nats: Floats
+    values: Floats
+    places: Floats
+    gaps: Floats
+
+    def repeated(self, n: int) -> Cells:
+        """Return the one cell that this holds, n times."""
+        return Cells(
+            np.repeat(self.nats, n),
+            np.repeat(self.values, n),
+            np.repeat(self.places, n, axis=0),
+            np.repeat(self.gaps, n),
+        )
+
+
+@dataclass(frozen=True)
 class Tails:
     """Where the normals of a numeric column lie.
 
@@ -112,46 +138,37 @@ class Tails:
         edge = NormalDist().inv_cdf(1 - 0.5 / max(self.present, 1)) if self.present > 1 else 1.0
         return max(edge, float(np.max(np.abs(self._curves[1]))))
 
-    def surprise(self, values: Floats) -> Floats:
-        """Return -log of the share of normals as far out, shape (n,), in nats, at least 0.
+    def cells(self, values: Floats) -> Cells:
+        """Return what the detectors read of values of shape (n,), NaN where missing.
 
-        A gap is as surprising as gaps are rare.
+        ``nats`` is -log of the share of normals as far out; a gap is as surprising as gaps are
+        rare. ``places`` is the normal score of the value's rank among normals, 0 for a gap;
+        beyond all normals it grows with the logarithm of the distance.
         """
-        two_sided, _ = self._curves
-        gap = -np.log((self.n - self.present + 1) / (self.n + 1))
-        filled = -np.log((self.present + 1) / (self.n + 1))
-        x = np.clip(values, -LARGEST, LARGEST)
-        outside = (x < self.knots[0]) | (x > self.knots[-1])
-        ends = max(np.log((self.present + 1) / 2), 0.0)
-        inside = np.maximum(np.interp(x, self.knots, two_sided), 0.0)
-        nats = np.where(outside, ends, inside) + filled
-        return np.asarray(np.where(np.isnan(values), gap, nats))
+        gaps = np.isnan(values)
+        x = np.where(gaps, self.median, values)
+        x = np.minimum(np.maximum(x, -LARGEST), LARGEST)
+        two_sided, scores = self._curves
+        nats = np.maximum(np.interp(x, self.knots, two_sided), 0.0)
+        places = np.interp(x, self.knots, scores)
+        excess = np.maximum(x - self.knots[-1], 0.0) - np.maximum(self.knots[0] - x, 0.0)
+        outside = excess != 0
+        if outside.any():
+            nats[outside] = max(np.log((self.present + 1) / 2), 0.0)
+            places[outside] = self._beyond(excess[outside])
+        rare, nats = np.zeros(len(x)), nats - np.log((self.present + 1) / (self.n + 1))
+        if gaps.any():
+            rare[gaps] = nats[gaps] = -np.log((self.n - self.present + 1) / (self.n + 1))
+            places[gaps] = 0.0
+        return Cells(nats, x, places[:, None], rare)
 
-    def gauss(self, values: Floats) -> Floats:
-        """Return the normal score of each value's rank, shape (n,), 0 for a gap.
-
-        Beyond all normals it grows with the logarithm of the distance.
-        """
-        x = np.clip(values, -LARGEST, LARGEST)
+    def _beyond(self, excess: Floats) -> Floats:
+        """Return the scores of values that lie that far above or below all normals."""
         low, high = float(self.knots[0]), float(self.knots[-1])
         reach = high - low or abs(high) or 1.0
-        excess = np.maximum(x - high, 0.0) - np.maximum(low - x, 0.0)
         with np.errstate(over="ignore"):
             far = np.log1p(np.minimum(np.abs(excess) / reach, LARGEST))
-        scores, end = self._curves[1], self._end
-        inside = np.interp(x, self.knots, scores)
-        found = np.where(excess == 0, inside, np.sign(excess) * (end + far))
-        return np.where(np.isnan(values), 0.0, found)
-
-    def gap(self, values: Floats) -> Floats:
-        """Return how surprising each gap is, shape (n,), in nats; 0 where there is a value."""
-        rare = -np.log((self.n - self.present + 1) / (self.n + 1))
-        return np.where(np.isnan(values), rare, 0.0)
-
-    def clean(self, values: Floats) -> Floats:
-        """Return the values, shape (n,), with the median in place of gaps."""
-        filled = np.where(np.isnan(values), self.median, values)
-        return np.asarray(np.clip(filled, -LARGEST, LARGEST))
+        return np.asarray(np.sign(excess) * (self._end + far))
 
 
 @dataclass(frozen=True)
@@ -191,6 +208,11 @@ class Rarity:
     def width(self) -> int:
         """Number of places in ``one_hot``."""
         return min(len(self.levels.levels), ONE_HOT_LEVELS) + 2
+
+    def cells(self, codes: Codes) -> Cells:
+        """Return what the detectors read of codes of shape (n,)."""
+        nats = self.nats[codes]
+        return Cells(nats, nats, self.one_hot(codes), np.zeros(len(codes)))
 
     def one_hot(self, codes: Codes) -> Floats:
         """Return an indicator of frequent levels, of others and of a gap, shape (n, width)."""
@@ -248,44 +270,6 @@ class Prototypes:
 
 
 @dataclass(frozen=True)
-class Cells:
-    """What the detectors read of one column.
-
-    Args:
-        nats: How far out each cell lies, shape (n,).
-        values: What the forest cuts, shape (n,).
-        places: Where the cell lies, shape (n, w).
-        gaps: How surprising a gap is, shape (n,); 0 without one.
-    """
-
-    nats: Floats
-    values: Floats
-    places: Floats
-    gaps: Floats
-
-    @classmethod
-    def of_numbers(cls, tails: Tails, values: Floats) -> Cells:
-        """Return the cells of a numeric column, NaN where missing."""
-        places = tails.gauss(values)[:, None]
-        return cls(tails.surprise(values), tails.clean(values), places, tails.gap(values))
-
-    @classmethod
-    def of_codes(cls, rarity: Rarity, codes: Codes) -> Cells:
-        """Return the cells of a categorical column."""
-        nats = rarity.nats[codes]
-        return cls(nats, nats, rarity.one_hot(codes), np.zeros(len(codes)))
-
-    def repeated(self, n: int) -> Cells:
-        """Return the one cell that this holds, n times."""
-        return Cells(
-            np.repeat(self.nats, n),
-            np.repeat(self.values, n),
-            np.repeat(self.places, n, axis=0),
-            np.repeat(self.gaps, n),
-        )
-
-
-@dataclass(frozen=True)
 class Outliers:
     """The fitted detectors of the numeric and categorical columns.
 
@@ -331,9 +315,9 @@ class Outliers:
         if name in self.numbers:
             tails = self.numbers[name]
             usual = tails.median if 2 * tails.present >= tails.n else np.nan
-            return Cells.of_numbers(tails, np.array([usual]))
+            return tails.cells(np.array([usual]))
         rarity = self.levels[name]
-        return Cells.of_codes(rarity, np.array([rarity.typical]))
+        return rarity.cells(np.array([rarity.typical]))
 
     def scores(self, cells: Sequence[Cells]) -> list[Floats]:
         """Return the raw score of each detector, each of shape (n,), higher is more abnormal."""
@@ -386,9 +370,9 @@ class Outliers:
 
 
 def _read(numbers: Mapping[str, Tails], levels: Mapping[str, Rarity], table: Table) -> list[Cells]:
-    cells = [Cells.of_numbers(tails, table.numeric(name)) for name, tails in numbers.items()]
+    cells = [tails.cells(table.numeric(name)) for name, tails in numbers.items()]
     for name, rarity in levels.items():
-        cells.append(Cells.of_codes(rarity, rarity.levels.encode(table.texts(name))))
+        cells.append(rarity.cells(rarity.levels.encode(table.texts(name))))
     return cells
 
 
