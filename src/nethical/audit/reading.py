@@ -59,15 +59,16 @@ class SealedTree:
         hashes = self.tree_size >> 8 * (level or 0)
         return Tile(level, index, min(TILE_WIDTH, hashes - index * TILE_WIDTH))
 
-    def _content(self, tile: Tile) -> bytes:
-        content = self._folder.read(tile.path)
-        if content is None and not tile.full:  # a full one may have taken its place meanwhile
-            content = self._folder.read(Tile(tile.level, tile.index).path)
-            if content is not None and tile.level is not None:
-                content = content[: tile.width * HASH_BYTES]
-        if content is None:
-            raise IntegrityError(f"{self._folder.path / tile.path} is missing", mend=_MEND)
-        return content
+    def _content(self, tile: Tile) -> tuple[Tile, bytes]:
+        """Return the content of a tile, and which file it is from.
+
+        A writer may have put the full tile in place of a partial one meanwhile.
+        """
+        for found in dict.fromkeys([tile, Tile(tile.level, tile.index)]):
+            content = self._folder.read(found.path)
+            if content is not None:
+                return found, content
+        raise IntegrityError(f"{self._folder.path / tile.path} is missing", mend=_MEND)
 
     def hashes(self, level: int, index: int) -> bytes:
         """Return the concatenated hashes of a tile.
@@ -79,13 +80,14 @@ class SealedTree:
         if tile in self._kept:
             self._kept.move_to_end(tile)
             return self._kept[tile]
-        content = self._content(tile)
-        if len(content) != tile.width * HASH_BYTES:
+        found, content = self._content(tile)
+        if len(content) != found.width * HASH_BYTES:
             raise IntegrityError(
-                f"{self._folder.path / tile.path} has {len(content)} bytes "
-                f"instead of {tile.width * HASH_BYTES}",
+                f"{self._folder.path / found.path} has {len(content)} bytes "
+                f"instead of {found.width * HASH_BYTES}",
                 mend=_MEND,
             )
+        content = content[: tile.width * HASH_BYTES]
         self._kept[tile] = content
         if len(self._kept) > _KEPT_TILES:
             self._kept.popitem(last=False)
@@ -98,11 +100,12 @@ class SealedTree:
             IntegrityError: The file is missing or is no bundle of that many entries.
         """
         tile = self.tile(None, index)
-        content = self._content(tile)
+        found, content = self._content(tile)
         try:
-            return decode_bundle(content, tile.width)
+            return decode_bundle(content, found.width)[: tile.width]
         except ValueError as error:
-            raise IntegrityError(f"{self._folder.path / tile.path}: {error}", mend=_MEND) from error
+            path = self._folder.path / found.path
+            raise IntegrityError(f"{path}: {error}", mend=_MEND) from error
 
     def node(self, height: int, index: int) -> bytes:
         """Return the hash of a complete subtree, as the functions of ``merkle`` ask for it."""
