@@ -12,6 +12,7 @@ Reference:
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -42,7 +43,7 @@ BLOCK_ROWS = 4096
 STOPPING_SHARE = 10
 FEWEST_STOPPING_ROWS = 50
 MEAN_ROWS = 2048
-MOST_CLASS_WEIGHT = 10.0
+MOST_CLASS_WEIGHT = 3.0  # of one class; their square root balances, for rare ones in part
 
 
 class SimpleTransformer:
@@ -82,16 +83,23 @@ class SimpleTransformer:
         )
         examples = _examples(table, self._reader.read(table), np.random.default_rng(seed))
         self._prior = examples.prior
+        settings, alike = self._settings, _are_alike(examples.streams)
+        if alike:
+            settings = replace(settings, epochs=0, snapshots=None)
         with exact(torch):
-            descent = Descent(self._shape, examples, self._settings, seed)
+            descent = Descent(self._shape, examples, settings, seed)
             outcome = descent.run(lambda done, of: progress("fit simple_transformer", done, of))
         self._weights, self._temperature = outcome.weights, outcome.temperature
         some = np.unique(np.linspace(0, len(table) - 1, MEAN_ROWS).astype(np.int64))
         self._mean = float(np.mean(self.score(table.take(some))))
-        notes = ("--threads has no effect: it computes on one thread",)
+        notes = ["--threads has no effect: it computes on one thread"]
+        if self._settings.threads == 1:
+            notes = []
+        if alike:
+            notes.append("all rows read the same, so each gets the base rate")
         self.fitting = Fitting(
             epochs_run=float(outcome.epochs_run),
-            notes=notes if self._settings.threads > 1 else (),
+            notes=tuple(notes),
             details={
                 "best_epoch": outcome.best_epoch,
                 "parameters": int(sum(array.size for array in self._weights.values())),
@@ -174,12 +182,7 @@ class SimpleTransformer:
                 logit = known.get(key)
                 if logit is None:
                     batch = stack([row], [window_starts(len(row.body))])
-                    tensors = {
-                        "tokens": torch.from_numpy(batch.tokens),
-                        "places": torch.from_numpy(batch.places),
-                        "at": torch.from_numpy(batch.at),
-                        "present": None,
-                    }
+                    tensors = batch.tensors(torch.from_numpy)
                     logit = known[key] = float(forward(weights, self._shape, tensors))
                 logits[i] = logit
         return logits / self._temperature + self._prior
@@ -222,13 +225,17 @@ def _examples(table: LabelledTable, streams: Streams, rng: np.random.Generator) 
     held = _held_rows(table, rng)
     y = table.y
     weights = np.ones(len(table)) if table.weights is None else table.weights
-    totals = np.array([weights[(y == label) & ~held].sum() for label in (0, 1)])
-    balance = np.sqrt(totals.max() / np.maximum(totals, totals.max() / MOST_CLASS_WEIGHT**2))
-    balance = balance / np.average(balance, weights=totals)
+    totals = np.array([weights[y == label].sum() for label in (0, 1)])
+    balance = np.sqrt(totals[::-1] / totals).clip(1 / MOST_CLASS_WEIGHT, MOST_CLASS_WEIGHT)
+    balance /= np.average(balance, weights=totals)
     rows = np.arange(len(table))
-    return Examples(
-        streams, y, weights, (float(balance[0]), float(balance[1])), rows[~held], rows[held]
-    )
+    return Examples(streams, y, weights, balance, rows[~held], rows[held])
+
+
+def _are_alike(streams: Streams) -> bool:
+    """Return whether all rows are the same tokens."""
+    first = streams.row(0).key()
+    return all(streams.row(i).key() == first for i in range(len(streams)))
 
 
 def _held_rows(table: LabelledTable, rng: np.random.Generator) -> NDArray[np.bool_]:

@@ -1,10 +1,11 @@
-"""The network: token, column and place embeddings, pre-norm attention layers, mean and max.
+"""The network: embeddings mixed with their neighbours, attention layers, mean and max.
 
 Weights are a mapping of float32 arrays; nothing here keeps state, so the same functions train
 on any device and score on the CPU.
 
 Reference:
-    Vaswani et al. 2017; Xiong et al. 2020 (normalisation before each part).
+    Vaswani et al. 2017; Xiong et al. 2020 (normalisation before each part); Kim 2014
+    (convolution over neighbouring words).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from nethical.models.transformer.libraries import torch_library
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -31,7 +32,7 @@ __all__ = ["Batch", "Shape", "first_weights", "forward", "stack", "window_starts
 WINDOW = 128
 OVERLAP = 32
 FEW_ROWS = 2000
-EMBEDDING_SPREAD = 0.02
+TOKEN_SPREAD, PLACE_SPREAD = 1.0, 0.02  # at first tokens are told apart, places hardly
 
 
 @dataclass(frozen=True)
@@ -80,43 +81,55 @@ class Batch:
     at: NDArray[np.int64]
     present: NDArray[np.bool_] | None
 
+    def tensors(self, tensor: Callable[[NDArray[Any]], Any]) -> dict[str, Any]:
+        """Return the fields as tensors, by a function that makes one of an array."""
+        return {
+            "tokens": tensor(self.tokens),
+            "places": tensor(self.places),
+            "at": tensor(self.at),
+            "present": None if self.present is None else tensor(self.present),
+        }
 
-def first_weights(shape: Shape, rng: np.random.Generator) -> Arrays:
-    """Return the weights to begin with; the last layer is zero, so all scores are equal."""
+
+def first_weights(shape: Shape, rng: np.random.Generator, base_logit: float) -> Arrays:
+    """Return the weights to begin with: every row has the logit ``base_logit``."""
     d, wide = shape.width, 4 * shape.width
+    inner = 1 / np.sqrt(2 * shape.layers)  # so that the sum over layers stays of one size
 
-    def matrix(rows: int, columns: int) -> NDArray[np.float32]:
-        bound = np.sqrt(6 / (rows + columns))
+    def matrix(rows: int, columns: int, scale: float = 1.0) -> NDArray[np.float32]:
+        bound = scale * np.sqrt(6 / (rows + columns))
         return rng.uniform(-bound, bound, (rows, columns)).astype(np.float32)
 
-    def normal(rows: int) -> NDArray[np.float32]:
-        return rng.normal(0, EMBEDDING_SPREAD, (rows, d)).astype(np.float32)
+    def normal(rows: int, spread: float) -> NDArray[np.float32]:
+        return rng.normal(0, spread, (rows, d)).astype(np.float32)
 
     def line(value: float, n: int = d) -> NDArray[np.float32]:
         return np.full(n, value, dtype=np.float32)
 
     weights = {
-        "tokens": normal(shape.tokens),
-        "places": normal(shape.places),
-        "at": normal(WINDOW + 1),
+        "tokens": normal(shape.tokens, TOKEN_SPREAD),
+        "places": normal(shape.places, PLACE_SPREAD),
+        "at": normal(WINDOW + 1, PLACE_SPREAD),
+        "near": matrix(d, 3 * d),
+        "near.shift": line(0),
     }
     for i in range(shape.layers):
         weights |= {
             f"{i}.norm1.scale": line(1),
             f"{i}.norm1.shift": line(0),
-            f"{i}.query_key_value": matrix(3 * d, d),
-            f"{i}.query_key_value.shift": line(0, 3 * d),
-            f"{i}.mix": matrix(d, d) / np.float32(np.sqrt(2 * shape.layers)),
+            f"{i}.attend": matrix(3 * d, d),
+            f"{i}.attend.shift": line(0, 3 * d),
+            f"{i}.mix": matrix(d, d, inner),
             f"{i}.mix.shift": line(0),
             f"{i}.norm2.scale": line(1),
             f"{i}.norm2.shift": line(0),
             f"{i}.up": matrix(wide, d),
             f"{i}.up.shift": line(0, wide),
-            f"{i}.down": matrix(d, wide) / np.float32(np.sqrt(2 * shape.layers)),
+            f"{i}.down": matrix(d, wide, inner),
             f"{i}.down.shift": line(0),
         }
     last = {"norm.scale": line(1), "norm.shift": line(0)}
-    last |= {"head": np.zeros((1, 2 * d), dtype=np.float32), "head.shift": line(0, 1)}
+    last |= {"head": np.zeros((1, 2 * d), dtype=np.float32), "head.shift": line(base_logit, 1)}
     return weights | last
 
 
@@ -140,8 +153,8 @@ def stack(rows: Sequence[Row], starts: Sequence[NDArray[np.int64]]) -> Batch:
     for i, (row, own, length) in enumerate(zip(rows, starts, lengths, strict=True)):
         tokens[i, : len(own), :head] = row.head
         places[i, : len(own), :head] = row.head_places
+        inside = slice(head, head + length)
         for k, start in enumerate(own.tolist()):
-            inside = slice(head, head + length)
             tokens[i, k, inside] = row.body[start : start + length]
             places[i, k, inside] = row.body_places[start : start + length]
             at[i, k, inside] = np.arange(1, length + 1)
@@ -160,33 +173,43 @@ def forward(w: Tensors, shape: Shape, batch: Mapping[str, Any], dropout: float =
         dropout: Share of values that are dropped; above 0 in training only.
     """
     nn = torch_library().nn.functional
-    tokens, present = batch["tokens"], batch["present"]
-    rows, windows, length = tokens.shape
-    d, lines = shape.width, rows * windows
-    x = nn.embedding(tokens, w["tokens"]) + nn.embedding(batch["places"], w["places"])
-    x = (x + nn.embedding(batch["at"], w["at"])).view(lines, length, d)
-    mask = None
-    if present is not None:  # a window of padding alone reads its first token, and is not pooled
+    rows, windows, length = batch["tokens"].shape
+    lines, d, present = rows * windows, shape.width, batch["present"]
+    x, mask = _embedded(w, batch).view(lines, length, d), None
+    if present is not None:
+        x = x * present.view(lines, length, 1)
         mask = present.view(lines, 1, 1, length).clone()
-        mask[..., 0] = True
-    if dropout:
-        x = nn.dropout(x, dropout)
+        mask[..., 0] = True  # a window of padding alone reads its first token, and is not pooled
+    x = nn.dropout(_with_neighbours(w, x), dropout)
     for i in range(shape.layers):
         z = nn.layer_norm(x, (d,), w[f"{i}.norm1.scale"], w[f"{i}.norm1.shift"])
-        z = nn.linear(z, w[f"{i}.query_key_value"], w[f"{i}.query_key_value.shift"])
+        z = nn.linear(z, w[f"{i}.attend"], w[f"{i}.attend.shift"])
         q, k, v = z.view(lines, length, 3, shape.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
         z = nn.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        z = nn.linear(z.transpose(1, 2).reshape(lines, length, d), w[f"{i}.mix"], w[f"{i}.mix.shift"])
-        x = x + (nn.dropout(z, dropout) if dropout else z)
+        z = z.transpose(1, 2).reshape(lines, length, d)
+        x = x + nn.dropout(nn.linear(z, w[f"{i}.mix"], w[f"{i}.mix.shift"]), dropout)
         z = nn.layer_norm(x, (d,), w[f"{i}.norm2.scale"], w[f"{i}.norm2.shift"])
         z = nn.gelu(nn.linear(z, w[f"{i}.up"], w[f"{i}.up.shift"]))
-        z = nn.linear(z, w[f"{i}.down"], w[f"{i}.down.shift"])
-        x = x + (nn.dropout(z, dropout) if dropout else z)
+        x = x + nn.dropout(nn.linear(z, w[f"{i}.down"], w[f"{i}.down.shift"]), dropout)
     x = nn.layer_norm(x, (d,), w["norm.scale"], w["norm.shift"]).view(rows, windows * length, d)
     pooled = _pooled(x, None if present is None else present.view(rows, windows * length, 1))
-    if dropout:
-        pooled = nn.dropout(pooled, dropout)
-    return nn.linear(pooled, w["head"], w["head.shift"]).squeeze(1)
+    return nn.linear(nn.dropout(pooled, dropout), w["head"], w["head.shift"]).squeeze(1)
+
+
+def _embedded(w: Tensors, batch: Mapping[str, Any]) -> Any:  # noqa: ANN401 - tensors
+    """Return the sum of what a token is, its column, and its place in the window."""
+    nn = torch_library().nn.functional
+    return sum(nn.embedding(batch[name], w[name]) for name in ("tokens", "places", "at"))
+
+
+def _with_neighbours(w: Tensors, x: Any) -> Any:  # noqa: ANN401 - tensors
+    """Return each token with what it and its two neighbours say together."""
+    torch = torch_library()
+    edge = torch.zeros_like(x[:, :1])
+    near = torch.cat([torch.cat([edge, x[:, :-1]], 1), x, torch.cat([x[:, 1:], edge], 1)], 2)
+    return x + torch.nn.functional.gelu(
+        torch.nn.functional.linear(near, w["near"], w["near.shift"])
+    )
 
 
 def _pooled(x: Any, present: Any) -> Any:  # noqa: ANN401 - tensors

@@ -49,12 +49,15 @@ def exact(torch: Any) -> Iterator[None]:  # noqa: ANN401 - a module
     precision = torch.get_float32_matmul_precision()
     deterministic = torch.are_deterministic_algorithms_enabled()
     warns_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    fills = torch.utils.deterministic.fill_uninitialized_memory
     torch.set_num_threads(1)
     torch.set_float32_matmul_precision("highest")
     torch.use_deterministic_algorithms(True)  # noqa: FBT003 - positional only in torch
+    torch.utils.deterministic.fill_uninitialized_memory = False  # for debugging, and slow
     try:
         yield
     finally:
         torch.set_num_threads(threads)
         torch.set_float32_matmul_precision(precision)
         torch.use_deterministic_algorithms(deterministic, warn_only=warns_only)
+        torch.utils.deterministic.fill_uninitialized_memory = fills

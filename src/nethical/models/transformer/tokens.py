@@ -192,7 +192,9 @@ class Reader:
             elif kind == Role.CATEGORICAL:
                 reader.coders[name] = Levels.fit(table.texts(name))
             elif kind == Role.SEQUENCE:
-                reader.coders[name] = Levels.fit(_distinct_items(table.items(name)), most=MOST_ITEMS)
+                reader.coders[name] = Levels.fit(
+                    _distinct_items(table.items(name)), most=MOST_ITEMS
+                )
         texts = [name for name, kind in reader.columns if kind == Role.TEXT]
         if texts:
             reader.tokenizer = _fit_tokenizer([table.texts(name) for name in texts])
@@ -269,7 +271,9 @@ def _body(
 
 
 def _words(
-    texts: pa.Array, tokenizer: Any, most: int  # noqa: ANN401 - a tokenizer
+    texts: pa.Array,
+    tokenizer: Any,  # noqa: ANN401
+    most: int,
 ) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:
     """Return the byte-pair tokens of each distinct text, and the text of each row."""
     encoded = texts.dictionary_encode()
@@ -324,7 +328,9 @@ def _fit_tokenizer(columns: list[pa.Array]) -> Any:  # noqa: ANN401 - a tokenize
     split = library.pre_tokenizers.Split(library.Regex(WORDS), "isolated")
     plain = library.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer = library.Tokenizer(library.models.BPE())
-    tokenizer.normalizer = library.normalizers.NFC()
+    tokenizer.normalizer = library.normalizers.Sequence(
+        [library.normalizers.NFC(), library.normalizers.Lowercase()]
+    )
     tokenizer.pre_tokenizer = library.pre_tokenizers.Sequence([split, plain])
     rows = _word_sets(columns, tokenizer.normalizer, split)
     standing = Counter(word for words in rows for word in words)
