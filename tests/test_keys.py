@@ -47,6 +47,21 @@ def test_keys_are_made_on_first_use_and_stay_the_same(keys):
     assert again.bundle_key().curve.name == "secp256r1"
 
 
+def test_the_key_of_logs_is_made_on_first_use_and_is_of_its_own_kind(keys):
+    first = keys.log_key()
+    assert isinstance(first, ed25519.Ed25519PrivateKey)
+    again = Keys(keys.home).log_key()
+    assert again.private_bytes_raw() == first.private_bytes_raw()
+    assert mode_of(keys.home / "log.key") == 0o600
+    (keys.home / "log.key").write_bytes((keys.home / "log.key").read_bytes()[:-20])
+    with pytest.raises(IntegrityError, match=r"log\.key is damaged"):
+        keys.log_key()
+    keys.bundle_key()
+    (keys.home / "log.key").write_bytes((keys.home / "bundle.key").read_bytes())
+    with pytest.raises(IntegrityError, match=r"log\.key is damaged"):
+        keys.log_key()
+
+
 def test_key_files_are_the_users_alone_under_any_umask(keys):
     before = os.umask(0)
     try:

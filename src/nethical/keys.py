@@ -1,8 +1,8 @@
-"""The two keys of a machine, and whose other keys are believed here.
+"""The three keys of a machine, and whose other keys are believed here.
 
-The bundle key (P-256) signs models; the row key (32 random bytes) blinds row digests. Both are
-made on first use in the user's configuration folder, readable by the user alone, and never lie
-inside a folder that they sign.
+The bundle key (P-256) signs models, the log key (Ed25519) audit logs, and the row key (32 random
+bytes) blinds row digests. Each is made on first use in the user's configuration folder, readable
+by the user alone, and never lies inside a folder that it signs.
 """
 
 from __future__ import annotations
@@ -26,10 +26,13 @@ if TYPE_CHECKING:
         EllipticCurvePrivateKey,
         EllipticCurvePublicKey,
     )
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 __all__ = ["Keys", "default_home"]
 
 _BUNDLE_KEY = "bundle.key"
+_LOG_KEY = "log.key"
 _ROW_KEY = "row.key"
 _ROW_KEY_BYTES = 32
 _OPEN_TO_OTHERS = 0o077
@@ -93,6 +96,21 @@ class Keys:
     def fingerprint(self) -> str:
         """Return the fingerprint of the bundle key."""
         return fingerprint(self.bundle_key().public_key())
+
+    def log_key(self) -> Ed25519PrivateKey:
+        """Return the key that signs audit logs; the first call makes it.
+
+        Raises:
+            IntegrityError: The file is damaged, open to others, or another user's.
+            StorageError: It cannot be read or written.
+        """
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+        path = self.home / _LOG_KEY
+        key = _loaded_key(self._made(_LOG_KEY, _new_log_key), path)
+        if not isinstance(key, Ed25519PrivateKey):
+            raise _damaged(path)
+        return key
 
     def row_key(self) -> bytes:
         """Return the 32 bytes that blind row digests; the first call makes them.
@@ -194,9 +212,19 @@ _SHOW_PEM = "give what `nethical keys show --pem` prints on the machine of that 
 
 def _new_bundle_key() -> bytes:
     from cryptography.hazmat.primitives.asymmetric import ec
+
+    return _private_pem(ec.generate_private_key(ec.SECP256R1()))
+
+
+def _new_log_key() -> bytes:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    return _private_pem(Ed25519PrivateKey.generate())
+
+
+def _private_pem(key: EllipticCurvePrivateKey | Ed25519PrivateKey) -> bytes:
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-    key = ec.generate_private_key(ec.SECP256R1())
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
@@ -210,15 +238,20 @@ def _row_key(content: bytes, path: Path) -> bytes:
     return content
 
 
-def _private_key(pem: bytes, path: Path) -> EllipticCurvePrivateKey:
+def _loaded_key(pem: bytes, path: Path) -> PrivateKeyTypes:
     from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
-        key = load_pem_private_key(pem, password=None)
+        return load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise _damaged(path) from error
+
+
+def _private_key(pem: bytes, path: Path) -> EllipticCurvePrivateKey:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = _loaded_key(pem, path)
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise _damaged(path)
     return key

@@ -239,6 +239,31 @@ def test_five_hundred_kills_lose_nothing_that_was_acknowledged(tmp_path, key):
     print(f"{acknowledged} acknowledged, {total} in the log, {unsealed} rounds left some unsealed")
 
 
+@pytest.mark.usefixtures("unsynced")
+def test_a_log_is_sound_to_who_examines_it_while_others_write(tmp_path, key):
+    path = tmp_path / "log"
+    log = Log(path, key)
+    writers = [start_writer(path, key, side) for side in "ab"]
+    sizes = set()
+    ends = time.monotonic() + 2
+    try:
+        while len(sizes) < 20 and time.monotonic() < ends:
+            found = examine(path, log.key)
+            assert found.faults == []
+            sizes.add(found.checkpoint.tree_size)
+            reader = LogReader(path, log.key)
+            if reader.tree_size:
+                reader.receipt(reader.tree_size - 1).verify(
+                    reader.entry(reader.tree_size - 1), log.key
+                )
+    finally:
+        for writer in writers:
+            os.kill(writer.pid, signal.SIGKILL)
+            os.waitpid(writer.pid, 0)
+            os.close(writer.pipe)
+    assert len(sizes) > 3
+
+
 # Power cuts
 
 
