@@ -12,9 +12,9 @@ import pytest
 
 from nethical import Plan, Run
 from nethical.data import synthetic
+from nethical.fitting import calibrate, fit
 from nethical.judgement import judge, measure
 from nethical.keys import Keys
-from nethical.pipeline import calibrate, fit
 from nethical.preparation import prepare
 from nethical.registry import Registry
 from nethical.threads import one_blas_thread
@@ -34,7 +34,7 @@ def judged(tmp_path_factory):
             prepared = prepare(plan, listener)
             model, _ = fit(plan, prepared.parts["train"], listener)
             trained, _ = calibrate(plan, prepared, model, listener)
-            measured = measure(trained, prepared, plan, listener)
+            measured = measure(trained, None, prepared, plan, listener)
             return judge(trained, prepared, measured, plan=plan, run=listener, registry=registry)
 
     yield run

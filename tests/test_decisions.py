@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, recall_score
 
@@ -94,6 +94,7 @@ ROWS = st.lists(
 
 
 @given(ROWS, st.sampled_from([0.0, 0.5, 0.7, 0.85]))
+@settings(deadline=None)
 def test_the_cut_has_the_largest_f1_of_all_that_reach_the_floor(rows, floor):
     y = np.array([label for label, _ in rows])
     y_proba = np.array([p for _, p in rows])
@@ -128,6 +129,7 @@ def test_probabilities_that_are_neighbours_are_still_parted(low):
     decimals=st.sampled_from([1, 2, 9]),
     seed=st.integers(0, 10**6),
 )
+@settings(deadline=None)
 def test_no_more_normal_rows_than_the_budget_are_alerted(n, budget, decimals, seed):
     normals = 0.99 * np.round(np.random.default_rng(seed).random(n), decimals)
     thresholds = within_budget(normals, budget)

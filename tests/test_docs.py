@@ -126,7 +126,7 @@ def write_events(folder):
     drawn = generate("events", 6000, seed=1).table
     table = drawn.rename_columns([EVENT_COLUMNS.get(name, name) for name in drawn.column_names])
     day = table.column("when").cast("date32").cast("int32").to_numpy()
-    day -= day.min()
+    day = day - day.min()
     columns = ["card", "shop", "when", "paid"]
     labelled = [*columns, "is_fraud"]
     for name, rows, kept in (
@@ -311,7 +311,11 @@ def default_of(path, action):
         default = DEFAULT_SAMPLES
     if action.nargs == 0:
         return "off"
-    return "" if default in (None, (), []) else str(default)
+    if isinstance(default, tuple):
+        return ",".join(f"{one:g}" for one in default)
+    if isinstance(default, float):
+        return f"{default:g}"
+    return "" if default in (None, []) else str(default)
 
 
 @pytest.mark.parametrize(("path", "action"), FLAGS, ids=lambda x: getattr(x, "dest", x))

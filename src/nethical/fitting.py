@@ -46,9 +46,16 @@ def snapshots_of(
 
 
 def fit(
-    plan: Plan, table: LabelledTable, run: Run, snapshots: StoredSnapshots
+    plan: Plan, table: LabelledTable, run: Run, snapshots: StoredSnapshots | None = None
 ) -> tuple[Model, ModelFitted]:
-    """Return the model that learnt from the train part."""
+    """Return the model that learnt from the train part.
+
+    Args:
+        plan: What to do.
+        table: The train part.
+        run: Who listens.
+        snapshots: Where a long fit leaves snapshots; None for nowhere.
+    """
     settings = Settings(plan.epochs, plan.batch_size, plan.threads or 1, snapshots)
     began = time.perf_counter()
     model = catalog.build(plan.model_type, settings).fit(
@@ -59,7 +66,7 @@ def fit(
         plan.epochs,
         model.fitting.epochs_run,
         time.perf_counter() - began,
-        [*model.fitting.notes, *snapshots.notes(), *_advice(plan, table)],
+        [*model.fitting.notes, *(snapshots.notes() if snapshots else []), *_advice(plan, table)],
         dict(model.fitting.details),
     )
     run.record(fact)
