@@ -586,3 +586,15 @@ def test_probabilities_that_are_not_numbers_fail_beside_any_model():
     broken = np.where(np.arange(len(p)) == 3, np.nan, p)
     decision = judged(y, broken, reference=Reference("logistic", p))
     assert criterion(decision, "Brier loss less").verdict == FAIL
+
+
+def test_where_a_budget_sets_the_threshold_half_of_the_positives_must_be_found():
+    def found(hits, misses):
+        y = np.repeat([1, 1, 0], [hits, misses, 4000])
+        p = np.repeat([0.9, 0.02, 0.02], [hits, misses, 4000])
+        return criterion(judged(y, p, min_recall=0.5), "Recall >= 0.5").verdict
+
+    assert found(90, 10) == PASS
+    assert found(10, 90) == FAIL
+    assert found(31, 26) == UNDECIDED
+    assert criterion(undecided(LIMITS, 0, min_recall=0.5), "Recall >= 0.5").threshold == 0.5

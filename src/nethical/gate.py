@@ -9,7 +9,7 @@ that is right is not refused because the data are few: it is told how many rows 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -113,6 +113,7 @@ class Evidence:
             too few rows of a class were there to look for any.
         is_probed: Whether leaks are a question at all; not so on other data.
         reference: A plainer model to be held against, or None.
+        min_recall: Share of positives to be called at the threshold; 0 for any above 0.
         challenges: Further sets that must hold too, by name.
         fairness: Group of each gate row as text, shape (n,), by fairness column.
     """
@@ -124,6 +125,7 @@ class Evidence:
     fairness: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     is_probed: bool = True
     reference: Reference | None = None
+    min_recall: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,7 @@ def decide(evidence: Evidence, limits: Limits) -> Decision:
     """
     criteria = [
         *_held(evidence.gate, evidence.threshold, limits, ""),
-        _recall(evidence.gate, evidence.threshold),
+        _recall(evidence.gate, evidence.threshold, evidence.min_recall),
     ]
     if evidence.is_probed:
         criteria.append(_leaks(evidence.unaccepted_leaks))
@@ -219,19 +221,20 @@ def decide(evidence: Evidence, limits: Limits) -> Decision:
     return _verdict(criteria)
 
 
-def undecided(limits: Limits, labelled: int) -> Decision:
+def undecided(limits: Limits, labelled: int, *, min_recall: float = 0.0) -> Decision:
     """Return the verdict where the gate part has not both classes: nothing can be told.
 
     Args:
         limits: What must be reached.
         labelled: Labelled rows of the gate part.
+        min_recall: As in ``Evidence``.
     """
     note = "needs labelled rows of both classes in the gate part"
     names = (
         (f"ECE <= {limits.max_ece:g}", limits.max_ece),
         (f"Accuracy >= {limits.min_accuracy:g}", limits.min_accuracy),
         ("Skill over the base rate > 0", 0.0),
-        ("Recall > 0", 0.0),
+        (_recall_name(min_recall), min_recall),
     )
     return _verdict(
         [
@@ -346,17 +349,25 @@ def _needed(distance: float, margin: float, n: int) -> int | None:
     return max(math.ceil(n * ((margin / distance) ** 2 - 1)), 1)
 
 
-def _recall(scored: ScoredSet, threshold: float) -> Criterion:
+def _recall_name(least: float) -> str:
+    return f"Recall >= {least:g}" if least else "Recall > 0"
+
+
+def _recall(scored: ScoredSet, threshold: float, least: float) -> Criterion:
     positive = scored.y_true == 1
     hits = (scored.y_proba >= threshold)[positive]
-    name = "Recall > 0"
+    name = _recall_name(least)
     if len(hits) == 0 or not np.all(np.isfinite(scored.y_proba)):
-        return _unknown(name, UNDEFINED, 0.0, len(hits))
+        return _unknown(name, UNDEFINED, least, len(hits))
     groups = None if scored.groups is None else scored.groups[positive]
     successes, n, _ = effective_rows(hits, groups)
     found = clopper_pearson(math.floor(successes), max(math.floor(n), 1), level=LEVEL)
     value = Interval(float(hits.mean()), found.low, found.high)
-    return _at_least(name, value, 0.0, len(hits), strict=True)
+    judged = _at_least(name, value, least, len(hits), strict=not least)
+    if judged.rows_needed is None:
+        return judged
+    rows = math.ceil(judged.rows_needed * len(positive) / len(hits))  # of which few are positive
+    return replace(judged, rows_needed=rows)
 
 
 def _leaks(columns: tuple[str, ...] | None) -> Criterion:

@@ -186,8 +186,10 @@ def _decided(
     """Return the verdict on what was measured."""
     table = prepared.parts["gate"]
     limits = gate.Limits(plan.max_ece, plan.min_accuracy)
+    min_recall = catalog.traits(plan.model_type).min_recall
     if not table.has_both_classes:
-        return gate.undecided(limits, len(table) if table.is_labelled else 0)
+        labelled = len(table) if table.is_labelled else 0
+        return gate.undecided(limits, labelled, min_recall=min_recall)
     evidence = gate.Evidence(
         gate.ScoredSet(table.y, measured.y_proba, table.groups),
         trained.thresholds.block,
@@ -201,6 +203,7 @@ def _decided(
             for name in table.roles.named(Role.FAIRNESS)
         },
         reference=measured.reference,
+        min_recall=min_recall,
     )
     return gate.decide(evidence, limits)
 

@@ -17,6 +17,7 @@ from nethical.data.roles import Role, RoleHints, find_label
 from nethical.data.table import LabelledTable, Table
 from nethical.errors import DataError, StorageError, UsageError
 from nethical.metrics.evaluation import Evaluation, evaluate
+from nethical.models import catalog
 from nethical.threads import one_blas_thread
 
 if TYPE_CHECKING:
@@ -262,7 +263,13 @@ def examine(
     threshold = model.thresholds.block
     evaluation = evaluate(y_true, y_proba, codes, threshold=threshold, budget=budget)
     scored = gate.ScoredSet(y_true, y_proba, codes)
-    evidence = gate.Evidence(scored, threshold, fairness=by_kind, is_probed=False)
+    evidence = gate.Evidence(
+        scored,
+        threshold,
+        fairness=by_kind,
+        is_probed=False,
+        min_recall=catalog.traits(model.model_type).min_recall,
+    )
     return Examination(evaluation, gate.decide(evidence, limits), unlabelled, known)
 
 

@@ -8,6 +8,7 @@ from scipy.stats import chi2
 from sklearn.metrics import roc_auc_score
 
 from nethical.data.synthetic import RANGES, describe, generate, tasks
+from nethical.data.synthetic_sessions import FOLLOWS
 from nethical.data.synthetic_tasks import (
     ACTIONS,
     ATTACK_TRIPLES,
@@ -73,6 +74,7 @@ def test_a_wrong_probability_would_be_seen():
         ("risk", [*FIVE, "label"]),
         ("text", ["message", "label"]),
         ("sequence", ["actions", "label"]),
+        ("sessions", ["actions", "label"]),
         ("events", ["agent", "resource", "amount", "time", "label"]),
         (
             "mixed",
@@ -417,3 +419,21 @@ def test_every_knob_has_a_range_and_a_default_inside_it():
     assert set(RANGES) == set(vars(defaults)) == set(EVERY_KNOB)
     for name, (low, high) in RANGES.items():
         assert low <= getattr(defaults, name) <= high
+
+
+# --- sessions --------------------------------------------------------------------------------
+
+
+def test_only_steps_that_never_follow_their_predecessor_tell_a_deviating_session():
+    drawn = generate("sessions", 4000, seed=1)
+    harmful = drawn.probability > 0.5
+    assert 0.05 < harmful.mean() < 0.12
+    assert drawn.best_accuracy > 0.99
+    seen = set()
+    for actions, deviates in zip(
+        drawn.table.column("actions").to_pylist(), harmful.tolist(), strict=True
+    ):
+        leaves = sum(after not in FOLLOWS[before] for before, after in itertools.pairwise(actions))
+        assert (1 <= leaves <= 3) if deviates else leaves == 0
+        seen |= set(actions) if not deviates else set()
+    assert seen == set(FOLLOWS)

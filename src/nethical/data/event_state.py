@@ -77,9 +77,6 @@ class EventState:
     label: NDArray[np.int8]
     unusual: NDArray[np.bool_]
 
-    def __len__(self) -> int:
-        return len(self.time)
-
     @classmethod
     def empty(cls) -> Self:
         """Return what is known before the first event: nothing."""

@@ -31,7 +31,7 @@ __all__ = ["DEFAULT_SAMPLES", "Source", "find"]
 DEFAULT_SAMPLES = 10_000
 DEFAULT_TASK = "risk"
 DEFAULT_TASKS = {
-    "anomaly": "sequence",
+    "anomaly": "sessions",
     "correlation": "events",
     "simple_transformer": "text",
 }

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from nethical.data.synthetic_sessions import sessions
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -470,6 +472,7 @@ TASKS: Mapping[str, Task] = {
     "risk": Task("five scores in [0, 1], additive and monotone risk", _risk, WITH_NUMBERS),
     "text": Task("short agent messages, risk adds up over words", _text, COMMON),
     "sequence": Task("agent actions, risk lies in their order", _sequence, COMMON),
+    "sessions": Task("agent sessions of which few leave the usual course", sessions, COMMON),
     "events": Task(
         "event log with compromised resources, risk follows from the past",
         _events,

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Fitting", "Model", "Parts", "Reason", "Settings", "Snapshots", "Traits"]
 
+FEWEST_RECALL_IN_BUDGET = 0.5
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -68,7 +70,8 @@ class Traits:
 
     Args:
         learns_from_normals: It learns from the rows of class 0 alone, so it can do without
-            labels; every row then counts as one of class 0. Alerts keep to a budget.
+            labels; every row then counts as one of class 0. Alerts keep to a budget, within
+            which half of the positive rows must be found.
         reads_event_log: Where there are an agent, a resource and a time column, it reads what
             the log says of each event's past instead of the bare event.
         beside: A plainer type that is trained on the same rows, and that it must not be worse
@@ -78,6 +81,11 @@ class Traits:
     learns_from_normals: bool = False
     reads_event_log: bool = False
     beside: str | None = None
+
+    @property
+    def min_recall(self) -> float:
+        """Share of positives that must be called; 0 for any above 0."""
+        return FEWEST_RECALL_IN_BUDGET if self.learns_from_normals else 0.0
 
 
 @dataclass(frozen=True)
