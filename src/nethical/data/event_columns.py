@@ -67,8 +67,8 @@ def fixed_amounts(amounts: Floats) -> Ints:
     """Return amounts in whole numbers of 2**-20, clipped to 2**32 either way.
 
     Example:
-        >>> fixed_amounts(np.array([1.5, -1e300]))
-        array([         1572864, -4503599627370496])
+        >>> fixed_amounts(np.array([1.5, -1e300])).tolist()
+        [1572864, -4503599627370496]
     """
     clipped = np.clip(amounts, -LARGEST_AMOUNT, LARGEST_AMOUNT)
     missing = np.isnan(clipped)
