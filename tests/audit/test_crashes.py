@@ -7,6 +7,7 @@ import errno
 import itertools
 import os
 import random
+import shutil
 import signal
 import time
 from contextlib import suppress
@@ -407,8 +408,8 @@ def _between(name, root):
         parent = os.path.dirname(parent)
 
 
-@pytest.mark.usefixtures("unsynced")
-def test_a_power_cut_at_any_moment_loses_nothing_that_was_acknowledged(tmp_path, key, monkeypatch):
+def cut_everywhere(tmp_path, key, monkeypatch, trials, seed):
+    """Cut the power after each step of the work, and check what is left each time."""
     root = tmp_path / "live"
     root.mkdir()
     recorded, acknowledged = Recorded(root), {}
@@ -427,11 +428,23 @@ def test_a_power_cut_at_any_moment_loses_nothing_that_was_acknowledged(tmp_path,
     with monkeypatch.context() as patch:
         patch.setattr(files, "os", recorded)
         work(root / "log", key, acknowledged)
-    rng, disk = random.Random(3), Disk()
+    rng, disk = random.Random(seed), Disk()
     for number, step in enumerate(recorded.steps, 1):
         disk.do(step)
-        for trial in range(2):
+        for trial in range(trials):
             target = tmp_path / f"cut{number}-{trial}"
             target.mkdir()
             disk.cut_power(rng, target, root)
             holds(target / "log", key, {index: i for at, index, i in known if at <= number})
+            shutil.rmtree(target)
+
+
+@pytest.mark.usefixtures("unsynced")
+def test_a_power_cut_at_any_moment_loses_nothing_that_was_acknowledged(tmp_path, key, monkeypatch):
+    cut_everywhere(tmp_path, key, monkeypatch, trials=2, seed=3)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("unsynced")
+def test_many_more_power_cuts_lose_nothing_either(tmp_path, key, monkeypatch):
+    cut_everywhere(tmp_path, key, monkeypatch, trials=20, seed=os.getpid())

@@ -41,6 +41,15 @@ def test_a_torn_record_is_cut_off_and_that_is_logged(make_log, key, cut):
     assert [each["i"] for each in logged(again)[:5]] == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("zeros", [1, 12, 300, 5000])
+def test_a_journal_that_a_power_cut_left_as_zeros_is_emptied(make_log, key, zeros):
+    log = make_log(3)
+    (log.path / "pending").write_bytes(bytes(zeros))
+    found = examine(log.path, log.key)
+    assert (found.faults, [warning.kind for warning in found.warnings]) == ([], ["torn"])
+    assert logged(healed(log, key))[3:] == [{"event_type": "recovered", "bytes_dropped": zeros}]
+
+
 def test_who_opens_a_log_says_how_a_recovery_is_logged(make_log, key):
     log = make_log(3)
     (log.path / "pending").write_bytes(b"\0")

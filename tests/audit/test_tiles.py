@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nethical.audit.merkle import leaf_hashes, root_hash, subtree_hash
-from nethical.audit.tiles import RightEdge, Tile, decode_bundle, encode_bundle, tiles_at
+from nethical.audit.tiles import (
+    RightEdge,
+    Tile,
+    bundle_hashes,
+    decode_bundle,
+    encode_bundle,
+    tiles_at,
+)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +72,9 @@ def test_an_empty_log_has_no_tiles():
 
 @given(st.lists(st.binary(max_size=300), max_size=20))
 def test_a_bundle_gives_its_entries_back(entries):
-    assert decode_bundle(encode_bundle(entries), len(entries)) == entries
+    content = encode_bundle(entries)
+    assert decode_bundle(content, len(entries)) == entries
+    assert bundle_hashes(content, len(entries)) == b"".join(leaf_hashes(entries))
 
 
 def test_the_longest_entry_fits_a_bundle_and_a_longer_one_does_not():
@@ -87,8 +96,9 @@ def test_the_longest_entry_fits_a_bundle_and_a_longer_one_does_not():
     ],
 )
 def test_a_bundle_that_is_cut_or_goes_on_is_refused(content, width, why):
-    with pytest.raises(ValueError, match=why):
-        decode_bundle(content, width)
+    for read in (decode_bundle, bundle_hashes):
+        with pytest.raises(ValueError, match=why):
+            read(content, width)
 
 
 def hashes_of(n):

@@ -149,7 +149,7 @@ class _Examination:
             return
         first = first_index(journal)
         begun = size if first is None else first
-        if begun > size and any(journal):
+        if begun > size:
             what = f"it begins at entry {begun}, but only {size} are sealed"
             self._found.fault(JOURNAL, size, "set back", what)
             return

@@ -6,8 +6,8 @@ no link. Nothing here retries: the first error of a file ends the run that met i
 """
 
 # Each call of the operating system stands here by its own name, so that tests can count them
-# and let any one of them fail.
-# ruff: noqa: PTH102, PTH104, PTH106, PTH108, PTH116, PTH123, PTH208
+# and let any one of them fail; paths are text, since joining them otherwise costs as much.
+# ruff: noqa: PTH100, PTH102, PTH104, PTH106, PTH108, PTH112, PTH114, PTH116, PTH120, PTH123, PTH208
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import fcntl
 import os
 import secrets
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from nethical.errors import IntegrityError, StorageError
 
@@ -32,14 +32,20 @@ _NETWORK = ("nfs", "cifs", "smb", "fuse.sshfs", "9p", "afs", "ceph", "glusterfs"
 
 
 @contextlib.contextmanager
-def _explained(path: Path, verb: str) -> Iterator[None]:
+def _explained(path: str, verb: str) -> Iterator[None]:
+    """Turn an OSError into two clear lines."""
     try:
         yield
     except OSError as error:
-        raise StorageError(
-            f"cannot {verb} {path}: {error.strerror or error}",
-            mend="check the path, its permissions and the free space, then run again",
-        ) from error
+        raise _failed(path, verb, error) from error
+
+
+def _failed(path: str, verb: str, error: OSError) -> StorageError:
+    """Return the same error where an entry passes on its way to the disk: a ``with`` costs more."""
+    return StorageError(
+        f"cannot {verb} {path}: {error.strerror or error}",
+        mend="check the path, its permissions and the free space, then run again",
+    )
 
 
 class Folder:
@@ -51,14 +57,15 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._unsynced: dict[Path, None] = {}
+        self._root = str(path)
+        self._unsynced: dict[str, None] = {}
 
     def make(self) -> None:
         """Make the folder and its parents, durably; an existing one is left as it is."""
-        with _explained(self.path, "create the folder"):
-            self._make(self.path)
+        with _explained(self._root, "create the folder"):
+            self._make(os.path.abspath(self._root))
 
-    def _make(self, folder: Path) -> None:
+    def _make(self, folder: str) -> None:
         try:
             os.mkdir(folder)
         except FileExistsError:
@@ -66,26 +73,13 @@ class Folder:
                 raise
             return
         except FileNotFoundError:
-            self._make(folder.parent)
+            self._make(os.path.dirname(folder))
             os.mkdir(folder)
-        _sync_folder(folder.parent)
+        _sync_folder(os.path.dirname(folder))
 
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the log's exclusive lock: one writer at a time, released even by a kill."""
-        path = self.path / "lock"
-        with _explained(path, "lock"):
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-        try:
-            with _explained(path, "lock"):
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            _HELD.add(descriptor)
-            yield
-        finally:
-            _HELD.discard(descriptor)
-            with contextlib.suppress(OSError):  # closing gives the lock back as well
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
-            _close(path, descriptor)
+    def lock(self) -> _Lock:
+        """Hold the log's exclusive lock in a ``with``: one writer at a time."""
+        return _Lock(f"{self._root}/lock")
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
@@ -94,16 +88,16 @@ class Folder:
         A log that was copied without its lock, or that may not be opened, has no writer here.
         """
         try:
-            descriptor = os.open(self.path / "lock", os.O_RDONLY | os.O_NOFOLLOW)
+            descriptor = os.open(f"{self._root}/lock", os.O_RDONLY | os.O_NOFOLLOW)
         except OSError:
             yield
             return
         try:
-            with _explained(self.path, "lock"):
+            with _explained(self._root, "lock"):
                 fcntl.flock(descriptor, fcntl.LOCK_SH)
             yield
         finally:
-            _close(self.path, descriptor)
+            _close(self._root, descriptor)
 
     def read(self, name: str, limit: int = 1 << 30) -> bytes | None:
         """Return the bytes of a file, None when it is not there.
@@ -116,19 +110,30 @@ class Folder:
             IntegrityError: It is no regular file: a link, or a folder.
             StorageError: It cannot be read.
         """
-        path = self.path / name
+        path = f"{self._root}/{name}"
         with _explained(path, "read"):
-            descriptor = _open_regular(path, os.O_RDONLY)
-            if descriptor is None:
+            opened = _open_regular(path, os.O_RDONLY)
+            if opened is None:
                 return None
             try:
-                return _read(descriptor, limit)
+                return _read(opened[0], limit)
             finally:
-                os.close(descriptor)
+                os.close(opened[0])
+
+    def identity(self, name: str) -> tuple[int, int, int] | None:
+        """Return what changes whenever a file is replaced; None when it is not there."""
+        path = f"{self._root}/{name}"
+        try:
+            status = os.stat(path, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _failed(path, "read", error) from error
+        return status.st_ino, status.st_size, status.st_mtime_ns
 
     def names(self, name: str) -> list[str]:
         """Return the names in a folder below, none when it is not there."""
-        path = self.path / name
+        path = f"{self._root}/{name}"
         with _explained(path, "list"):
             try:
                 return os.listdir(path)
@@ -137,7 +142,7 @@ class Folder:
 
     def walk(self, name: str = "") -> Iterator[str]:
         """Give the path of everything below that is no folder, in order of name."""
-        path = self.path / name
+        path = f"{self._root}/{name}"
         with _explained(path, "list"):
             try:
                 with os.scandir(path) as found:
@@ -160,7 +165,7 @@ class Folder:
             IntegrityError: A file of that name holds other bytes.
             StorageError: It cannot be written.
         """
-        path = self.path / name
+        path = f"{self._root}/{name}"
         found = self.read(name, len(content) + 1)
         if found is not None and found != content:
             raise IntegrityError(
@@ -169,16 +174,15 @@ class Folder:
             )
         with _explained(path, "write"):
             if found is None:
-                self._make(path.parent)
                 self._write(path, content)
-            self._unsynced[path.parent] = None
+            self._unsynced[os.path.dirname(path)] = None
 
     def replace(self, name: str, content: bytes) -> None:
         """Replace a file by these bytes, atomically and durably."""
-        path = self.path / name
+        path = f"{self._root}/{name}"
         with _explained(path, "write"):
             self._write(path, content)
-            _sync_folder(path.parent)
+            _sync_folder(os.path.dirname(path))
 
     def sync_folders(self) -> None:
         """Make the names of the files created so far durable."""
@@ -190,10 +194,10 @@ class Folder:
 
     def remove(self, name: str) -> None:
         """Remove the folder of partial tiles of this name, if it is there."""
-        path = self.path / name
+        path = f"{self._root}/{name}"
         with _explained(path, "remove"):
             for each in self.names(name):
-                os.unlink(path / each)
+                os.unlink(f"{path}/{each}")
             with contextlib.suppress(FileNotFoundError):
                 os.rmdir(path)
 
@@ -201,12 +205,13 @@ class Folder:
         """Remove what a killed process left half-written; hold the lock."""
         for name in self.names("."):
             if name.startswith(TEMPORARY):
-                with _explained(self.path / name, "remove"):
-                    os.unlink(self.path / name)
+                path = f"{self._root}/{name}"
+                with _explained(path, "remove"):
+                    os.unlink(path)
 
-    def _write(self, path: Path, content: bytes) -> None:
+    def _write(self, path: str, content: bytes) -> None:
         """Write a whole file under a temporary name, sync it, and give it its name."""
-        temporary = self.path / f"{TEMPORARY}{secrets.token_hex(8)}"
+        temporary = f"{self._root}/{TEMPORARY}{secrets.token_hex(8)}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         descriptor = os.open(temporary, flags, 0o644)
         try:
@@ -215,33 +220,37 @@ class Folder:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            os.rename(temporary, path)
+            try:
+                os.rename(temporary, path)
+            except FileNotFoundError:
+                self._make(os.path.dirname(path))
+                os.rename(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):  # the error that brought us here counts
                 os.unlink(temporary)
             raise
 
-    @contextlib.contextmanager
-    def appending(self, name: str, *, create: bool = False) -> Iterator[Appendable]:
-        """Open a file that grows by whole records.
+    def appending(self, name: str, *, create: bool = False) -> Appendable:
+        """Open a file that grows by whole records, to be used in a ``with``.
 
         Raises:
             IntegrityError: It is missing and not to be created, or is no regular file.
             StorageError: It cannot be opened.
         """
-        path = self.path / name
-        with _explained(path, "open"):
+        path = f"{self._root}/{name}"
+        try:
             flags = os.O_RDWR | os.O_APPEND | (os.O_CREAT if create else 0)
-            descriptor = _open_regular(path, flags)
-        if descriptor is None:
+            opened = _open_regular(path, flags)
+        except OSError as error:
+            raise _failed(path, "open", error) from error
+        if opened is None:
             raise IntegrityError(
                 f"{path} is missing, and with it what was not sealed yet",
                 mend="restore it from a copy; if nothing was lost, make an empty file of that name",
             )
-        try:
-            yield Appendable(path, descriptor)
-        finally:
-            _close(path, descriptor)
+        if create:
+            self._unsynced[self._root] = None
+        return Appendable(path, *opened)
 
 
 class Appendable:
@@ -250,44 +259,89 @@ class Appendable:
     Args:
         path: Of the file, for errors.
         descriptor: Its open descriptor.
+        size: Its length in bytes; the lock is held, so nobody else changes it.
     """
 
-    def __init__(self, path: Path, descriptor: int) -> None:
+    def __init__(self, path: str, descriptor: int, size: int) -> None:
         self._path = path
         self._descriptor = descriptor
+        self.size = size
 
-    def size(self) -> int:
-        """Return its length in bytes."""
-        with _explained(self._path, "read"):
-            return os.fstat(self._descriptor).st_size
+    def __enter__(self) -> Self:
+        """Return the open file."""
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Close the file."""
+        _close(self._path, self._descriptor)
 
     def read(self, start: int, count: int) -> bytes:
         """Return up to ``count`` bytes from an offset."""
-        with _explained(self._path, "read"):
-            pieces = []
+        pieces = []
+        try:
             while count and (piece := os.pread(self._descriptor, min(count, _PIECE), start)):
                 pieces.append(piece)
                 start += len(piece)
                 count -= len(piece)
-            return b"".join(pieces)
+        except OSError as error:
+            raise _failed(self._path, "read", error) from error
+        return b"".join(pieces)
 
     def append(self, content: bytes) -> None:
         """Append bytes with one write, and sync them."""
-        with _explained(self._path, "append to"):
+        try:
             if os.write(self._descriptor, content) != len(content):
                 raise OSError(28, "No space left on device")
             os.fdatasync(self._descriptor)
+        except OSError as error:
+            raise _failed(self._path, "append to", error) from error
+        self.size += len(content)
 
     def cut(self, size: int) -> None:
         """Cut the file to a length, durably."""
         with _explained(self._path, "cut"):
             os.ftruncate(self._descriptor, size)
             os.fsync(self._descriptor)
+        self.size = size
 
     def sync(self) -> None:
         """Make what others wrote into it durable too."""
         with _explained(self._path, "sync"):
             os.fdatasync(self._descriptor)
+
+
+class _Lock:
+    """The exclusive lock on a file, released even by a kill."""
+
+    __slots__ = ("_descriptor", "_path")
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._descriptor = -1
+
+    def __enter__(self) -> None:
+        try:
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+            self._descriptor = os.open(self._path, flags, 0o644)
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            except BaseException:
+                os.close(self._descriptor)
+                raise
+        except OSError as error:
+            raise _failed(self._path, "lock", error) from error
+        _HELD.add(self._descriptor)
+
+    def __exit__(self, *_error: object) -> None:
+        _HELD.discard(self._descriptor)
+        try:
+            try:
+                # A child that was forked meanwhile has it open too: closing is not enough.
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            finally:
+                os.close(self._descriptor)
+        except OSError as error:
+            raise _failed(self._path, "close", error) from error
 
 
 _HELD: set[int] = set()
@@ -302,31 +356,34 @@ def _close_in_child() -> None:
 os.register_at_fork(after_in_child=_close_in_child)
 
 
-def _close(path: Path, descriptor: int) -> None:
-    with _explained(path, "close"):
+def _close(path: str, descriptor: int) -> None:
+    try:
         os.close(descriptor)
+    except OSError as error:
+        raise _failed(path, "close", error) from error
 
 
-def _open_regular(path: Path, flags: int) -> int | None:
-    """Return the descriptor of a file, None when it is not there."""
+def _open_regular(path: str, flags: int) -> tuple[int, int] | None:
+    """Return the descriptor and the length of a file, None when it is not there."""
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        if path.is_symlink() or path.is_dir():
+        if os.path.islink(path) or os.path.isdir(path):
             raise _not_regular(path) from error
         raise
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise _not_regular(path)
     except BaseException:
         os.close(descriptor)
         raise
-    return descriptor
+    return descriptor, status.st_size
 
 
-def _not_regular(path: Path) -> IntegrityError:
+def _not_regular(path: str) -> IntegrityError:
     return IntegrityError(
         f"{path} is not a regular file", mend="restore the file from a copy of the log"
     )
@@ -349,7 +406,7 @@ def _write_all(descriptor: int, content: bytes) -> None:
         rest = rest[written:]
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync_folder(folder: str) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

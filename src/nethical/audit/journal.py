@@ -64,8 +64,8 @@ def pack_records(entries: Sequence[bytes], index: int, head: bytes) -> tuple[byt
 
 
 def first_index(content: bytes) -> int | None:
-    """Return the index that the first record claims, None when there is no whole header."""
-    if len(content) < _HEADER.size:
+    """Return the index that the first record claims, None when no header came to be written."""
+    if len(content) < _HEADER.size or not any(content):
         return None
     index: int = _HEADER.unpack_from(content)[1]
     return index

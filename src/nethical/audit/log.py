@@ -14,7 +14,6 @@ writers do no harm.
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 from dataclasses import dataclass
 from itertools import islice
@@ -34,6 +33,7 @@ from nethical.errors import IntegrityError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -62,6 +62,42 @@ def new_origin() -> str:
 def note_recovery(torn_bytes: int) -> dict[str, Any]:
     """Return the entry that says what a crash left of a record that was never acknowledged."""
     return {"event_type": "recovered", "bytes_dropped": torn_bytes}
+
+
+class _Writing:
+    """Holds the lock of a log; after a first error of a file nothing more is tried.
+
+    Args:
+        lock: The log's lock.
+        errors: What stopped the log; the first error is added to it.
+    """
+
+    __slots__ = ("_errors", "_lock")
+
+    def __init__(self, lock: AbstractContextManager[None], errors: list[str]) -> None:
+        self._lock = lock
+        self._errors = errors
+
+    def __enter__(self) -> None:
+        if self._errors:
+            raise StorageError(
+                f"the log stopped at an earlier error: {self._errors[0]}",
+                mend="run again: the next run heals the log",
+            )
+        try:
+            self._lock.__enter__()
+        except StorageError as error:
+            self._errors.append(error.what)
+            raise
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, StorageError | IntegrityError):
+            self._errors.append(error.what)
+        try:
+            self._lock.__exit__(None, None, None)
+        except StorageError as closing:
+            self._errors.append(closing.what)
+            raise
 
 
 class Log:
@@ -96,7 +132,7 @@ class Log:
         self._named = origin
         self._seal_every = seal_every
         self._on_recovery = on_recovery
-        self._stopped: str | None = None
+        self._errors: list[str] = []
         self._size = 0
         self._state: State | None = None
         self._folder.make()
@@ -159,20 +195,8 @@ class Log:
             self._keep(state)
         return range(first, first + len(entries))
 
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Hold the lock; after a first error of a file nothing more is tried."""
-        if self._stopped:
-            raise StorageError(
-                f"the log stopped at an earlier error: {self._stopped}",
-                mend="run again: the next run heals the log",
-            )
-        try:
-            with self._folder.lock():
-                yield
-        except (StorageError, IntegrityError) as error:
-            self._stopped = error.what
-            raise
+    def _writing(self) -> _Writing:
+        return _Writing(self._folder.lock(), self._errors)
 
     def _current(self, journal: Appendable) -> State:
         """Return the state of the log, read again as far as others changed it.
@@ -194,12 +218,16 @@ class Log:
     def _catch_up(self, journal: Appendable, state: State) -> bool:
         """Take in what other writers appended; False when only reading anew will do.
 
-        The last chain hash stands for all of the journal before it and for the root below.
+        The last chain hash stands for all of the journal before it and for the root below, but
+        not for whether that journal was sealed meanwhile: that gives the checkpoint another
+        identity. An empty journal says nothing, so the checkpoint itself is read then.
         """
-        if self._folder.read("checkpoint", 1 << 20) != state.note:
-            return False
-        known, size = state.journal_bytes, journal.size()
-        if size < known:
+        known, size = state.journal_bytes, journal.size
+        if known:
+            same = self._folder.identity("checkpoint") == state.identity
+        else:
+            same = self._folder.read("checkpoint", 1 << 20) == state.note
+        if size < known or not same:
             return False
         if known and journal.read(known - CHAIN_BYTES, CHAIN_BYTES) != state.head:
             return False
@@ -228,7 +256,7 @@ class Log:
         old_size = state.checkpoint.tree_size
         edge = state.edge.copy()
         full = edge.extend(b"".join(leaf_hashes(state.unsealed)))
-        self._write_bundles(state)
+        bundle = self._write_bundles(state)
         before = {tile for tile, _ in state.edge.partial()}
         for tile, hashes in [*full, *edge.partial()]:
             if tile not in before:
@@ -237,20 +265,27 @@ class Log:
         checkpoint = Checkpoint(state.checkpoint.origin, state.size, edge.root())
         note = self._sign(checkpoint)
         recovery.finish_seal(self._folder, journal, old_size, checkpoint.tree_size)
-        return State(note, checkpoint, edge, checkpoint.root_hash)
+        identity = self._folder.identity("checkpoint")
+        return State(note, identity, checkpoint, edge, checkpoint.root_hash, bundle=bundle)
 
-    def _write_bundles(self, state: State) -> None:
-        """Write the entries into their bundles, after those of the last partial one."""
+    def _write_bundles(self, state: State) -> bytes:
+        """Write the entries into their bundles, and return the content of the last, if partial."""
         number, held = divmod(state.checkpoint.tree_size, TILE_WIDTH)
-        entries = state.unsealed
+        content = b""
         if held:
-            entries = self._partial_bundle(state.edge, number) + entries
-        for start in range(0, len(entries), TILE_WIDTH):
-            some = entries[start : start + TILE_WIDTH]
-            tile = Tile(None, number + start // TILE_WIDTH, len(some))
-            self._folder.create(tile.path, encode_bundle(some))
+            content = state.bundle or self._partial_bundle(state.edge, number)
+        rest = iter(state.unsealed)
+        while some := list(islice(rest, TILE_WIDTH - held)):
+            content += encode_bundle(some)
+            tile = Tile(None, number, held + len(some))
+            self._folder.create(tile.path, content)
+            if not tile.full:
+                return content
+            number, held, content = number + 1, 0, b""
+        return b""
 
-    def _partial_bundle(self, edge: RightEdge, number: int) -> list[bytes]:
+    def _partial_bundle(self, edge: RightEdge, number: int) -> bytes:
+        """Return the content of the partial bundle, checked against what was sealed."""
         entries = SealedTree(self._folder, edge.tree_size).entries(number)
         if b"".join(leaf_hashes(entries)) != edge.levels[0]:
             raise IntegrityError(
@@ -258,7 +293,7 @@ class Log:
                 "the entries that were sealed",
                 mend="run `nethical audit verify` on the log; restore what it names from a copy",
             )
-        return entries
+        return encode_bundle(entries)
 
     def _sign(self, checkpoint: Checkpoint) -> bytes:
         note = sign_checkpoint(checkpoint, self._key)

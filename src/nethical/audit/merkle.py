@@ -28,6 +28,7 @@ __all__ = [
     "leaf_hash",
     "leaf_hashes",
     "node_hash",
+    "pair_hashes",
     "root_hash",
     "subtree_hash",
     "subtrees",
@@ -68,12 +69,16 @@ def subtree_hash(hashes: bytes) -> bytes:
     Args:
         hashes: 2^k hashes of 32 bytes each, one after the other.
     """
-    sha256 = hashlib.sha256
     while len(hashes) > HASH_BYTES:
-        hashes = b"".join(
-            [sha256(b"\1" + hashes[i : i + 64]).digest() for i in range(0, len(hashes), 64)]
-        )
+        hashes = pair_hashes(hashes)
     return hashes
+
+
+def pair_hashes(hashes: bytes) -> bytes:
+    """Return the concatenated hashes of the next level; an odd last one has no pair yet."""
+    sha256 = hashlib.sha256
+    pairs = range(0, len(hashes) - HASH_BYTES, 2 * HASH_BYTES)
+    return b"".join([sha256(b"\1" + hashes[i : i + 64]).digest() for i in pairs])
 
 
 def subtrees(begin: int, end: int) -> list[tuple[int, int]]:

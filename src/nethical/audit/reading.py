@@ -9,7 +9,7 @@ from nethical.audit import merkle
 from nethical.audit.checkpoint import open_checkpoint, read_checkpoint
 from nethical.audit.files import Folder
 from nethical.audit.journal import first_index, scan_records
-from nethical.audit.merkle import HASH_BYTES, subtree_hash
+from nethical.audit.merkle import HASH_BYTES, pair_hashes
 from nethical.audit.proofs import TlogProof
 from nethical.audit.tiles import TILE_WIDTH, RightEdge, Tile, decode_bundle, tiles_at
 from nethical.errors import IntegrityError, UsageError
@@ -52,7 +52,7 @@ class SealedTree:
     def __init__(self, folder: Folder, tree_size: int) -> None:
         self._folder = folder
         self.tree_size = tree_size
-        self._kept: OrderedDict[Tile, bytes] = OrderedDict()
+        self._kept: OrderedDict[Tile, list[bytes]] = OrderedDict()
 
     def tile(self, level: int | None, index: int) -> Tile:
         """Return which file holds the hashes (or, level None, the entries) at a tile index."""
@@ -76,6 +76,10 @@ class SealedTree:
         Raises:
             IntegrityError: The file is missing or has another length.
         """
+        return self._levels(level, index)[0]
+
+    def _levels(self, level: int, index: int) -> list[bytes]:
+        """Return the hashes of a tile, and above them what was computed of the levels in it."""
         tile = self.tile(level, index)
         if tile in self._kept:
             self._kept.move_to_end(tile)
@@ -87,11 +91,10 @@ class SealedTree:
                 f"instead of {found.width * HASH_BYTES}",
                 mend=_MEND,
             )
-        content = content[: tile.width * HASH_BYTES]
-        self._kept[tile] = content
+        levels = self._kept[tile] = [content[: tile.width * HASH_BYTES]]
         if len(self._kept) > _KEPT_TILES:
             self._kept.popitem(last=False)
-        return content
+        return levels
 
     def entries(self, index: int) -> list[bytes]:
         """Return the entries of a bundle.
@@ -111,8 +114,11 @@ class SealedTree:
         """Return the hash of a complete subtree, as the functions of ``merkle`` ask for it."""
         level, inside = divmod(height, 8)
         number, at = divmod(index << inside, TILE_WIDTH)
-        hashes = self.hashes(level, number)
-        return subtree_hash(hashes[at * HASH_BYTES : (at + (1 << inside)) * HASH_BYTES])
+        levels = self._levels(level, number)
+        while len(levels) <= inside:
+            levels.append(pair_hashes(levels[-1]))
+        at = (at >> inside) * HASH_BYTES
+        return levels[inside][at : at + HASH_BYTES]
 
     def root_at(self, size: int) -> bytes:
         """Return the root that the log had at an earlier size."""

@@ -44,6 +44,7 @@ class State:
 
     Args:
         note: The signed checkpoint.
+        identity: What changes whenever the file of the checkpoint is replaced.
         checkpoint: What it says.
         edge: The tree at the checkpoint's size.
         unsealed: The entries of the journal.
@@ -51,9 +52,11 @@ class State:
         journal_bytes: Its length.
         synced: Whether all of it is known to be on the disk.
         torn_bytes: What was cut off it when it was read; 0 after an orderly end.
+        bundle: Content of the partial bundle, empty when it is not known.
     """
 
     note: bytes
+    identity: tuple[int, int, int] | None
     checkpoint: Checkpoint
     edge: RightEdge
     head: bytes
@@ -61,6 +64,7 @@ class State:
     journal_bytes: int = 0
     synced: bool = True
     torn_bytes: int = 0
+    bundle: bytes = b""
 
     @property
     def size(self) -> int:
@@ -92,6 +96,7 @@ def begin(folder: Folder, origin: str, key: Ed25519PrivateKey) -> None:
     folder.sync_folders()
     with folder.appending(JOURNAL, create=True) as journal:
         journal.sync()
+    folder.sync_folders()
     folder.replace("checkpoint", note)
 
 
@@ -116,7 +121,8 @@ def load(folder: Folder, key: Ed25519PrivateKey, origin: str | None = None) -> S
             f"{folder.path}: the tiles at the end of the log do not lead to the signed root",
             mend=_MEND,
         )
-    state = State(note, checkpoint, edge, checkpoint.root_hash)
+    identity = folder.identity("checkpoint")
+    state = State(note, identity, checkpoint, edge, checkpoint.root_hash)
     with folder.appending(JOURNAL) as journal:
         _read_journal(folder, journal, state, tree)
     _check_newer(folder, state, VerifierKey.of(checkpoint.origin, key))
@@ -159,7 +165,7 @@ def _checkpoint(
 
 def _read_journal(folder: Folder, journal: Appendable, state: State, tree: SealedTree) -> None:
     """Fill the state with the entries of the journal, cutting off what a crash left."""
-    if journal.size() > MAX_JOURNAL_BYTES:
+    if journal.size > MAX_JOURNAL_BYTES:
         raise _changed(folder, "it is larger than any writer leaves it")
     content = journal.read(0, MAX_JOURNAL_BYTES)
     if not content:
@@ -167,7 +173,7 @@ def _read_journal(folder: Folder, journal: Appendable, state: State, tree: Seale
     sealed = state.checkpoint.tree_size
     first = first_index(content)
     begun = sealed if first is None else first
-    if begun > sealed and any(content):
+    if begun > sealed:
         raise _changed(
             folder,
             f"it begins at entry {begun}, but only {sealed} are sealed: the log was set back",

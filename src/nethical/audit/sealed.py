@@ -15,13 +15,19 @@ from nethical.audit.entries import canonical_faults
 from nethical.audit.merkle import (
     HASH_BYTES,
     join_right,
-    leaf_hashes,
     node_hash,
     root_hash,
     subtree_hash,
 )
 from nethical.audit.reading import SealedTree
-from nethical.audit.tiles import TILE_WIDTH, RightEdge, Tile, decode_bundle, encode_bundle
+from nethical.audit.tiles import (
+    TILE_WIDTH,
+    RightEdge,
+    Tile,
+    bundle_hashes,
+    decode_bundle,
+    encode_bundle,
+)
 from nethical.errors import IntegrityError
 
 if TYPE_CHECKING:
@@ -172,19 +178,26 @@ class SealedCheck:
     def _leaves(self, number: int) -> bytes:
         """Return the leaf hashes of a tile that were sealed, as far as that can be told."""
         tile = self._tree.tile(0, number)
-        entries = self._entries(number)
-        if entries is None:
-            return self._stored(tile) or bytes(tile.width * HASH_BYTES)
-        if self._each:
-            self._each(number * TILE_WIDTH, entries)
-        below, stored = b"".join(leaf_hashes(entries)), self._stored(tile)
-        if self._contents:
-            self._check_contents(number, entries, set(_differing(below, stored or below)))
+        bundle = self._tree.tile(None, number)
+        content, stored = self._read(bundle), self._stored(tile)
+        below = None
+        if content is not None:
+            try:
+                below = bundle_hashes(content, tile.width)
+            except ValueError as error:
+                self._found.fault(bundle.path, number * TILE_WIDTH, "length", str(error))
+        if content is None or below is None:
+            return stored or bytes(tile.width * HASH_BYTES)
+        if self._each or self._contents:
+            entries = decode_bundle(content, tile.width)
+            self._look_into(number, entries, set(_differing(below, stored or below)))
         return self._settle(tile, below, stored)
 
-    def _check_contents(self, number: int, entries: list[bytes], changed: set[int]) -> None:
+    def _look_into(self, number: int, entries: list[bytes], changed: set[int]) -> None:
         """Note which entries are not canonical, of those that are what was sealed."""
-        for at, why in canonical_faults(entries):
+        if self._each:
+            self._each(number * TILE_WIDTH, entries)
+        for at, why in canonical_faults(entries) if self._contents else ():
             if at not in changed:
                 path = self._tree.tile(None, number).path
                 self._found.fault(path, number * TILE_WIDTH + at, "not canonical", why)
@@ -216,17 +229,6 @@ class SealedCheck:
         except IntegrityError:
             return None
         return hashes[at * HASH_BYTES : (at + 1) * HASH_BYTES]
-
-    def _entries(self, number: int) -> list[bytes] | None:
-        tile = self._tree.tile(None, number)
-        content = self._read(tile)
-        if content is None:
-            return None
-        try:
-            return decode_bundle(content, tile.width)
-        except ValueError as error:
-            self._found.fault(tile.path, number * TILE_WIDTH, "length", str(error))
-            return None
 
     def _stored(self, tile: Tile) -> bytes | None:
         content = self._read(tile)

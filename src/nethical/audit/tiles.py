@@ -10,6 +10,7 @@ Reference:
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ __all__ = [
     "TILE_WIDTH",
     "RightEdge",
     "Tile",
+    "bundle_hashes",
     "decode_bundle",
     "encode_bundle",
     "tiles_at",
@@ -132,12 +134,37 @@ def decode_bundle(content: bytes, width: int) -> list[bytes]:
             raise ValueError(f"it ends after {number} of {width} entries")
         at = start + (content[start - 2] << 8) + content[start - 1]
         entries.append(content[start:at])
+    _check_end(at, end, width)
+    return entries
+
+
+def bundle_hashes(content: bytes, width: int) -> bytes:
+    """Return the concatenated leaf hashes of the entries of a bundle, without taking it apart.
+
+    Raises:
+        ValueError: It does not hold exactly ``width`` entries.
+    """
+    buffer = bytearray(content)
+    view, sha256 = memoryview(buffer), hashlib.sha256
+    hashes = []
+    at, end = 0, len(content)
+    for number in range(width):
+        start = at + 2
+        if start > end:
+            raise ValueError(f"it ends after {number} of {width} entries")
+        at = start + (buffer[start - 2] << 8) + buffer[start - 1]
+        buffer[start - 1] = 0  # the byte before an entry becomes that which marks a leaf
+        hashes.append(sha256(view[start - 1 : at]).digest())
+    _check_end(at, end, width)
+    return b"".join(hashes)
+
+
+def _check_end(at: int, end: int, width: int) -> None:
     if at > end:
         # Only a last entry can be short without the loop noticing; an earlier one ends it above.
         raise ValueError(f"it ends inside entry {width - 1} of {width}")
     if at != end:
         raise ValueError(f"{end - at} bytes follow the last of {width} entries")
-    return entries
 
 
 @dataclass
