@@ -38,7 +38,7 @@ from nethical.metrics.calibration import ece_debiased
 from nethical.metrics.classification import average_precision, roc_auc
 from nethical.models.base import Settings
 from nethical.models.boosted import PARAMETERS
-from nethical.models.correlation import build
+from nethical.models.correlation import RARE_POSITIVES, build
 from nethical.run import silent
 from nethical.threads import one_blas_thread
 
@@ -141,6 +141,7 @@ def fraud(shared: Path, *, week: str = "test") -> list[dict]:
     rows = []
     for name, parameters in (
         (f"correlation, {len(log.names) + 1} features", None),
+        ("LightGBM as correlation sets it, classic 15", PARAMETERS | RARE_POSITIVES),
         ("LightGBM as boosted sets it, classic 15", PARAMETERS),
         ("LightGBM defaults, classic 15", {"objective": "binary"}),
     ):

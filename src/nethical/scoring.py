@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Examination", "History", "Scored", "examine", "predict"]
 
 BATCH_ROWS = 1 << 17
+EVENT_BATCH_ROWS = 1 << 20  # each batch of an event log looks at all that is remembered
 OUTPUTS = (".csv", ".parquet", ".jsonl")
 FORMULA_STARTS = r"^([=+\-@\t\r])"
 
@@ -310,7 +311,8 @@ def _batches(
     of_past = model.roles.named(Role.LABEL) if model.event_log else ()
     columns = list(dict.fromkeys([*model.reads, *of_past, *keep]))
     try:
-        first, others = _opened(data, copied | _types(model), columns)
+        rows = EVENT_BATCH_ROWS if model.event_log else BATCH_ROWS
+        first, others = _opened(data, copied | _types(model), columns, rows)
         if first is not None:
             yield first
         yield from others
@@ -331,12 +333,12 @@ def _types(model: TrainedModel) -> dict[str, Any]:
 
 
 def _opened(
-    data: Path, types: dict[str, Any], columns: Sequence[str]
+    data: Path, types: dict[str, Any], columns: Sequence[str], rows: int
 ) -> tuple[pa.Table | None, Iterator[pa.Table]]:
     """Return the first batch, if any, and the others; true and false are read as numbers too."""
     import pyarrow as pa
 
-    batches = files.batches(data, types=types, rows=BATCH_ROWS, columns=columns)
+    batches = files.batches(data, types=types, rows=rows, columns=columns)
     try:
         return next(batches, None), batches
     except DataError:
@@ -345,7 +347,7 @@ def _opened(
         flags = {name: pa.bool_() for name in found if types.get(name) == pa.float64()}
         if not flags:
             raise
-    batches = files.batches(data, types=types | flags, rows=BATCH_ROWS, columns=columns)
+    batches = files.batches(data, types=types | flags, rows=rows, columns=columns)
     return next(batches, None), batches
 
 

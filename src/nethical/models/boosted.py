@@ -70,12 +70,18 @@ def _lightgbm() -> Any:  # noqa: ANN401 - a module
 
 
 class Boosted:
-    """Boosted trees; see the module for what they read."""
+    """Boosted trees; see the module for what they read.
+
+    Args:
+        settings: What the user decides.
+        parameters: LightGBM's; only a fit reads them.
+    """
 
     model_type = "boosted"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, parameters: Mapping[str, Any] = PARAMETERS) -> None:
         self._settings = settings
+        self._parameters = dict(parameters)
         self._columns: list[tuple[str, Role]] = []
         self._levels: dict[str, Levels] = {}
         self._fills: dict[str, float] = {}
@@ -95,7 +101,7 @@ class Boosted:
         held = _stopping_rows(table, rng)
         matrix = self._matrix(table)
         rounds = self._settings.epochs * ROUNDS_PER_EPOCH
-        parameters = PARAMETERS | {
+        parameters = self._parameters | {
             "num_threads": self._settings.threads,
             "seed": int(rng.integers(2**31)),
         }

@@ -12,7 +12,7 @@ from nethical.data.event_columns import LEGACY
 from nethical.data.roles import Role
 from nethical.errors import TrainingError
 from nethical.models.base import Traits
-from nethical.models.boosted import Boosted
+from nethical.models.boosted import PARAMETERS, Boosted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 __all__ = ["Correlation", "build"]
+
+# Positives of a log are rare, so trees are smaller and slower to trust a leaf (decision 0011).
+RARE_POSITIVES = {"learning_rate": 0.05, "num_leaves": 15, "min_data_in_leaf": 100}
 
 
 class Correlation:
@@ -89,4 +92,4 @@ def _check_columns(table: LabelledTable) -> None:
 
 def build(settings: Settings) -> Correlation:
     """Return an unfitted model."""
-    return Correlation(Boosted(settings))
+    return Correlation(Boosted(settings, PARAMETERS | RARE_POSITIVES))
