@@ -23,7 +23,10 @@ NEEDS_TORCH = pytest.mark.skipif(
     reason="the extra [transformer] is not installed",
 )
 TYPES = [
-    pytest.param(name, marks=[NEEDS_TORCH] if name == "simple_transformer" else [])
+    pytest.param(
+        name,  # on one worker, so that each table is fitted once
+        marks=[pytest.mark.xdist_group(name), *[NEEDS_TORCH] * (name == "simple_transformer")],
+    )
     for name in catalog.BUILT_IN
 ]
 LEARNERS = ("heuristic", "logistic", "boosted")
