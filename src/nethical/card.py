@@ -106,15 +106,13 @@ def render(model: Document, metrics: Document, run: Document) -> str:
 
 def _opening(model: Document, metrics: Document, run: Document) -> list[str]:
     """Return the title, the verdict, and what the model is."""
-    positive = md.codes(_part(model, "roles", "labelling").get("positive"))
     columns = _columns(model)
     read = sum(bool(column.get("feature")) for column in columns) if columns else md.UNKNOWN
     what = (
         f"A model of the type {md.code(model.get('model_type'))}, "
         f"named {md.code(model.get('name'))}, trained "
         f"{md.moment(run.get('started_at'))}. For a row of data (columns that it reads: {read}) "
-        f"it returns the probability that the label is {positive}, and a decision: "
-        "allow, review or block."
+        f"it returns {_returned(model)}, and a decision: allow, review or block."
     )
     synthetic = (
         "> **SYNTHETIC data.** It learnt from, and was measured on, rows that a program made up. "
@@ -126,6 +124,14 @@ def _opening(model: Document, metrics: Document, run: Document) -> list[str]:
         synthetic if _is_generated(run) else "",
         f"{what} {_standing(run)}",
     ]
+
+
+def _returned(model: Document) -> str:
+    """Return what its number means."""
+    if _part(model, "calibrator").get("method") == "percentile":
+        return "its percentile among rows that are taken for normal, which is no probability"
+    positive = md.codes(_part(model, "roles", "labelling").get("positive"))
+    return f"the probability that the label is {positive}"
 
 
 def _verdict(metrics: Document) -> str:
@@ -284,7 +290,7 @@ def _limits(model: Document, metrics: Document, run: Document) -> list[str]:
     }
     cautions = [
         *_evidence(metrics, run),
-        *_leaks(_part(run, "leaks")),
+        *_leaks(_part(run, "leaks"), is_labelled=metrics.get("positives", 0) is not None),
         *(f"{whence}: {md.say(text)}" for text, whence in told.items()),
     ]
     return [
@@ -341,8 +347,10 @@ def _evidence(metrics: Document, run: Document) -> list[str]:
     return says
 
 
-def _leaks(leaks: Document) -> list[str]:
+def _leaks(leaks: Document, *, is_labelled: bool) -> list[str]:
     """Return what gave the label away, and what became of it."""
+    if not is_labelled:
+        return ["No column was probed for leaks: there is no label that could leak."]
     if not leaks:
         return ["Whether a column gives the label away is unknown."]
     says = []

@@ -69,7 +69,10 @@ class SourceFellBack(Fact):
 
 @dataclass(frozen=True)
 class DataLoaded(Fact):
-    """A table was read: where from, how big, and its digest."""
+    """A table was read: where from, how big, and its digest.
+
+    ``num_samples`` counts the rows with a label, or all where there is no label at all.
+    """
 
     event_type = "data_loaded"
     source: str
@@ -78,6 +81,7 @@ class DataLoaded(Fact):
     unlabelled: int
     digest: str
     details: dict[str, Any]
+    has_labels: bool = True
 
 
 @dataclass(frozen=True)

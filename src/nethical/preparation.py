@@ -154,7 +154,7 @@ def _read(plan: Plan, source: Source, run: Run) -> tuple[LabelledTable, DataLoad
     labels_needed = not catalog.traits(plan.model_type).learns_from_normals
     roles = infer(source.frame, plan.hints(source.hints), label_needed=labels_needed)
     if roles.labelling is None:
-        table, unlabelled = LabelledTable.unlabelled(source.frame, roles), len(source.frame)
+        table, unlabelled = LabelledTable.unlabelled(source.frame, roles), 0
     else:
         table, unlabelled = LabelledTable.read(source.frame, roles)
     loaded = DataLoaded(
@@ -164,12 +164,13 @@ def _read(plan: Plan, source: Source, run: Run) -> tuple[LabelledTable, DataLoad
         unlabelled,
         table_digest(source.frame),
         source.details,
+        table.is_labelled,
     )
     run.record(loaded)
     run.record(RolesInferred(roles.to_document()))
     if not table.is_labelled:
         run.warn("no label column: every row is taken for a normal one, and nothing can be judged")
-    elif unlabelled:
+    if unlabelled:
         run.warn(f"{unlabelled:,} rows have no label and are left out")
     return table, loaded
 
@@ -362,7 +363,7 @@ def _other(
         )
     frame = numbers_read(source.frame, roles)
     if roles.labelling is None:
-        other, unlabelled = LabelledTable.unlabelled(frame, roles), len(frame)
+        other, unlabelled = LabelledTable.unlabelled(frame, roles), 0
     else:
         other, unlabelled = LabelledTable.read(frame, roles)
     run.record(
@@ -373,9 +374,10 @@ def _other(
             unlabelled,
             table_digest(source.frame),
             source.details,
+            other.is_labelled,
         )
     )
-    if unlabelled and other.is_labelled:
+    if unlabelled:
         run.warn(f"{unlabelled:,} rows of {data} have no label and are left out")
     if len(other) == 0:
         raise DataError(f"{data} holds no labelled row", mend="fill the labels in")

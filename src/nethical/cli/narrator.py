@@ -21,7 +21,10 @@ __all__ = ["Narrator", "criterion_line", "metric_rows"]
 
 MARKS = {"PASS": "✓", "FAIL": "✗", "INSUFFICIENT_EVIDENCE": "?"}
 SHOWN_ROLES = 40
-HEADLINE = ("accuracy", "precision", "recall", "f1", "roc_auc", "ece", "ece_debiased")
+HEADLINE = (
+    *("accuracy", "precision", "recall", "f1", "roc_auc", "average_precision"),
+    *("ece", "ece_debiased"),
+)
 
 
 class Narrator:
@@ -85,8 +88,9 @@ class Narrator:
 
     @_say.register
     def _(self, fact: facts.DataLoaded) -> None:
+        kind = "labelled rows" if fact.has_labels else "rows without a label"
         self._console.info(
-            f"Loaded {fact.num_samples:,} labelled rows x {fact.columns} columns "
+            f"Loaded {fact.num_samples:,} {kind} x {fact.columns} columns "
             f"from {fact.source} ({fact.digest[:19]}...)"
         )
         if "best_accuracy" in fact.details:
@@ -155,6 +159,9 @@ class Narrator:
     @_say.register
     def _(self, fact: facts.Evaluated) -> None:
         if self._console.quiet:
+            return
+        if all(value is None for value in fact.metrics.values()):
+            self._console.info(f"Nothing to measure: the {fact.rows:,} gate rows have no label")
             return
         rows = metric_rows(fact.metrics, fact.intervals)
         self._console.table(("Metric", "Value", "95 % interval"), rows)
