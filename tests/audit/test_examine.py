@@ -356,6 +356,37 @@ def test_an_entry_that_is_not_canonical_is_revealed_though_it_was_signed(tmp_pat
     assert examine(log.path, log.key, contents=False).sound
 
 
+def test_a_journal_beyond_any_writers_is_a_fault(kept, log, monkeypatch):
+    monkeypatch.setattr("nethical.audit.examine.MAX_JOURNAL_BYTES", 10)
+    assert [(f.file, f.kind) for f in examine(log, kept.key).faults] == [("pending", "length")]
+
+
+def test_without_a_key_notes_of_another_log_are_told_by_their_name(log, key):
+    other = sign_checkpoint(Checkpoint("example.com/b", 258, bytes(32)), key)
+    (log / "checkpoints/258").write_bytes(other)
+    found = examine(log, None)
+    assert [(f.file, f.kind) for f in found.faults][:1] == [("checkpoints/258", "changed")]
+    assert "example.com/b" in found.faults[0].what
+
+
+def test_an_older_bundle_that_is_cut_is_told(make_log):
+    writer = make_log(3)
+    writer.append({"i": 3})
+    writer.seal()
+    (writer.path / "tile/entries/000.p/3").write_bytes(b"\0")
+    found = examine(writer.path, writer.key)
+    assert [(f.file, f.kind) for f in found.faults] == [("tile/entries/000.p/3", "changed")]
+
+
+def test_when_nothing_above_decides_the_entries_are_believed(kept, log):
+    (log / UP).unlink()
+    change(log / T0, 3)
+    assert [(f.file, f.kind) for f in examine(log, kept.key).faults] == [
+        (T0, "changed"),
+        (UP, "missing"),
+    ]
+
+
 def test_files_that_are_no_part_of_a_log_are_told(kept, log):
     strays = [
         *("tile/0/000.p/3", "tile/0/x1/000", "tile/0/003", "tile/2/000", "tile/x", "notes.txt"),

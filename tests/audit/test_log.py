@@ -329,3 +329,11 @@ def test_no_file_stays_open_between_calls(make_log):
 
 def test_the_kind_of_file_system_is_told_when_it_is_a_network_one(tmp_path):
     assert files.network_file_system(tmp_path) is None
+    device = tmp_path.stat().st_dev
+    mounts = tmp_path / "mounts"
+    line = f"1 1 {os.major(device)}:{os.minor(device)} / /mnt rw shared:1 - nfs4 server:/ rw\n"
+    mounts.write_text(line)
+    assert files.network_file_system(tmp_path, str(mounts)) == "nfs4"
+    mounts.write_text(line.replace("nfs4", "ext4"))
+    assert files.network_file_system(tmp_path, str(mounts)) is None
+    assert files.network_file_system(tmp_path, str(tmp_path / "nowhere")) is None

@@ -137,6 +137,29 @@ def test_a_note_that_others_entries_were_signed_for_is_not_contradicted(interrup
     assert "fork" in {fault.kind for fault in examine(folder, whole.key).faults}
 
 
+def test_a_newer_note_of_another_key_is_refused(interrupted, key):
+    folder, _ = interrupted("signed")
+    change(folder / "checkpoints/300", -20)
+    with pytest.raises(IntegrityError, match=r"checkpoints/300: .*does not fit"):
+        Log(folder, key)
+
+
+@pytest.mark.parametrize("name", ["tile/entries/000", "tile/0/000"])
+def test_a_fault_below_an_unfinished_seal_is_told_once(interrupted, name):
+    folder, whole = interrupted("emptied")
+    (folder / name).unlink()
+    found = examine(folder, whole.key)
+    assert [(f.file, f.kind) for f in found.faults] == [(name, "missing")]
+
+
+def test_a_checkpoint_whose_origin_no_log_can_have_is_refused(make_log, key):
+    log = make_log(3)
+    note = (log.path / "checkpoint").read_bytes()
+    (log.path / "checkpoint").write_bytes(note.replace(b"nethical.local", b"nethical+local", 1))
+    with pytest.raises(IntegrityError, match="cannot be the name of a log"):
+        Log(log.path, key)
+
+
 def change(path, at, bit=1):
     content = bytearray(path.read_bytes())
     content[at] ^= bit

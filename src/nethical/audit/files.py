@@ -414,14 +414,18 @@ def _sync_folder(folder: str) -> None:
         os.close(descriptor)
 
 
-def network_file_system(path: Path) -> str | None:
+def network_file_system(path: Path, mounts: str = "/proc/self/mountinfo") -> str | None:
     """Return the kind of network file system a folder lies on, None on a local disk.
+
+    Args:
+        path: The folder.
+        mounts: Where the system tells what is mounted.
 
     The lock of a log holds between processes of one machine only; whoever opens a log on such
     a file system says so.
     """
     try:
-        with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        with open(mounts, encoding="utf-8") as file:
             lines = file.read().splitlines()
     except OSError:
         return None
