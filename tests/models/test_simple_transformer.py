@@ -1,10 +1,12 @@
 """The transformer: what it reads, that order counts, that bits hold, that a kill costs nothing."""
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -53,7 +55,7 @@ def contents(parts):
     )
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -70,7 +72,7 @@ class Memory:
         self.kept = parts
         self.saved += 1
         if self.saved == self.killed_at:
-            raise Killed
+            raise KilledError
 
 
 def test_the_order_of_actions_decides_what_their_counts_cannot():
@@ -78,8 +80,7 @@ def test_the_order_of_actions_decides_what_their_counts_cannot():
     model = fitted("sequence")
     assert roc_auc_score(others.y, model.score(others)) > 0.75
     items = others.items("actions").to_pylist()
-    turned = Table(pa.table({"actions": pa.array([own[::-1] for own in items])}), rows.roles)
-    turned = Table(normalise(turned.frame), rows.roles)
+    turned = Table(normalise(pa.table({"actions": [own[::-1] for own in items]})), rows.roles)
     assert roc_auc_score(others.y, model.score(turned)) < 0.4
 
 
@@ -135,7 +136,13 @@ def test_every_kind_of_cell_gives_a_finite_score_even_a_text_of_a_megabyte():
     odd = {
         Role.NUMERIC: [1e300, -1e300, float("nan"), None, float("inf")],
         Role.CATEGORICAL: ["never seen", "", None, "\U0001f44d", "x"],
-        Role.TEXT: ["\u5ffd\u7565\u6307\u4ee4", "", None, "\0 \u200b", "ignore all rules " * 60_000],
+        Role.TEXT: [
+            "\u5ffd\u7565\u6307\u4ee4",
+            "",
+            None,
+            "\0 \u200b",
+            "ignore all rules " * 60_000,
+        ],
         Role.SEQUENCE: [["new"], [], None, [None, ""], ["plan"] * 100_000],
     }
     kinds = {Role.SEQUENCE: pa.list_(pa.string())}
@@ -184,7 +191,7 @@ def test_a_column_that_decides_nothing_has_a_small_share():
     frame = pa.table({"told": rng.normal(size=600) + 3 * y, "noise": rng.normal(size=600)})
     rows = labelled(frame.append_column("label", pa.array(y)))
     reasons = fit(rows).explain(rows, 2)
-    size = {name: 0.0 for name in ("told", "noise")}
+    size = {"told": 0.0, "noise": 0.0}
     for row in reasons:
         for reason in row:
             size[reason.column] += abs(reason.contribution)
@@ -192,21 +199,23 @@ def test_a_column_that_decides_nothing_has_a_small_share():
 
 
 def test_a_fit_that_is_killed_anywhere_and_resumed_ends_in_the_same_bytes():
-    rows = labelled(synthetic.generate("mixed", 600, seed=5).table).rows(np.arange(520))
-    settings = {"epochs": 5, "batch_size": 64}
-    whole = fit(rows, **settings)
-    assert whole.fitting.details["rows_for_early_stopping"] > 0
+    rows = drawn("legacy_anomaly", 520)
+    settings = {"epochs": 4, "batch_size": 128}
+    whole, steps = Memory(), []
+    model = fit_with(rows, whole, lambda _, done, __: steps.append(done), settings)
+    assert model.fitting.details["rows_for_early_stopping"] == 52
+    assert len(steps) == steps[-1] == 16
     rng = np.random.default_rng(11)
-    steps = []
-    fit_with(rows, Memory(), lambda _, done, __: steps.append(done), settings)
-    for _ in range(20):
-        kept, ended = None, None
+    kills = 0
+    while kills < 20:
+        ended, kept = None, None
         while ended is None:  # killed again and again until it comes through
-            at_step = int(rng.integers(1, len(steps) * 2))
-            at_save = int(rng.integers(1, 8))
+            at_step, at_save = int(rng.integers(1, 24)), int(rng.integers(1, 6))
             ended, kept = go_on(rows, kept, at_step, at_save, settings)
-        assert contents(ended.to_parts()) == contents(whole.to_parts())
-        assert ended.fitting == whole.fitting
+            kills += ended is None
+        assert contents(ended.to_parts()) == contents(model.to_parts())
+        assert contents(kept) == contents(whole.kept)
+        assert ended.fitting == model.fitting
 
 
 def fit_with(rows, memory, progress, settings):
@@ -223,11 +232,11 @@ def go_on(rows, kept, at_step, at_save, settings):
         seen += 1
         assert 0 < done <= total
         if seen == at_step:
-            raise Killed
+            raise KilledError
 
     try:
         return fit_with(rows, memory, progress, settings), memory.kept
-    except Killed:
+    except KilledError:
         return None, memory.kept
 
 
@@ -239,18 +248,18 @@ def test_a_snapshot_of_another_seed_is_refused():
 
 
 def test_a_fit_in_another_process_with_other_thread_settings_gives_the_same_bytes():
-    program = """
-import hashlib, sys
-sys.path.insert(0, {folder!r})
-from test_simple_transformer import contents, drawn, fit
-print(hashlib.sha256(repr(contents(fit(drawn("mixed"), epochs=1).to_parts())).encode()).hexdigest())
-""".format(folder=os.path.dirname(__file__))
-    digests = set()
-    for threads in ("1", "2"):
-        environment = os.environ | {"OMP_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads}
-        environment["PYTHONHASHSEED"] = threads
-        digests.add(subprocess.check_output([sys.executable, "-c", program], env=environment))
-    assert len(digests) == 1
+    folder = str(Path(__file__).parent)
+    program = (
+        f"import sys; sys.path.insert(0, {folder!r}); import test_simple_transformer as t;"
+        "print(t.digest_of(t.fit(t.drawn('mixed'), epochs=1)))"
+    )
+    environment = os.environ | {"OMP_NUM_THREADS": "2", "RAYON_NUM_THREADS": "2"}
+    there = subprocess.check_output([sys.executable, "-c", program], env=environment, text=True)
+    assert there.strip() == digest_of(fit(drawn("mixed"), epochs=1))
+
+
+def digest_of(model):
+    return hashlib.sha256(repr(contents(model.to_parts())).encode()).hexdigest()
 
 
 @pytest.mark.parametrize("library", ["torch", "tokenizers"])
@@ -259,22 +268,22 @@ def test_without_the_libraries_it_says_what_to_install(library, monkeypatch):
     model = SimpleTransformer.from_parts(parts)
     monkeypatch.setitem(sys.modules, library, None)
     unfitted = build(Settings())
-    for attempt in (
+    attempts = [
         lambda: unfitted.fit(drawn("text"), rng=np.random.default_rng(0), progress=silent),
         lambda: SimpleTransformer.from_parts(parts),
-        lambda: library == "tokenizers" or model.score(drawn("text")),
-    ):
-        try:
-            assert attempt() is True
-        except TrainingError as error:
-            assert str(error).startswith("the simple_transformer needs torch and tokenizers")
-            assert error.mend == MEND
+    ]
+    if library == "torch":
+        attempts.append(lambda: model.score(drawn("text")))
+    for attempt in attempts:
+        with pytest.raises(TrainingError, match="needs torch and tokenizers, which") as caught:
+            attempt()
+        assert caught.value.mend == MEND
 
 
 def test_building_a_model_imports_neither_library():
     program = (
-        "import sys; from nethical.models import catalog; from nethical.models.base import Settings;"
-        "import nethical.models.simple_transformer as m; m.build(Settings());"
+        "import sys; from nethical.models import base, simple_transformer;"
+        "simple_transformer.build(base.Settings());"
         "print([name for name in ('torch', 'tokenizers') if name in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", program], text=True) == "[]\n"
@@ -294,14 +303,6 @@ def test_rows_that_read_the_same_all_get_the_base_rate():
     assert model.score(rows) == pytest.approx(np.full(300, np.log(1 / 2)), abs=1e-6)
     assert model.fitting.notes == ("all rows read the same, so each gets the base rate",)
     assert model.fitting.epochs_run == 0
-
-
-def test_without_a_feature_column_there_is_the_base_rate_alone():
-    y = np.arange(100) % 2
-    rows = labelled(pa.table({"id": np.arange(100), "label": y}), id=Role.ID)
-    model = fit(rows)
-    assert model.score(rows) == pytest.approx(np.zeros(100), abs=1e-6)
-    assert model.explain(rows.slice(0, 2), 3) == [[], []]
 
 
 def test_row_weights_are_followed():
@@ -346,7 +347,7 @@ def test_a_fit_says_how_it_went():
 def test_two_thousand_rows_get_the_whole_network():
     from nethical.models.transformer.encoder import Shape, first_weights
 
-    shape = Shape.for_rows(2000, tokens=7000, places=2)
+    shape = Shape.for_rows(2000, tokens=7000, words=6990, places=2)
     assert (shape.layers, shape.width, shape.heads) == (4, 128, 4)
     weights = first_weights(shape, np.random.default_rng(0), 0.0)
     assert 1.6e6 < sum(array.size for array in weights.values()) < 1.9e6

@@ -42,7 +42,7 @@ __all__ = ["SimpleTransformer", "build"]
 BLOCK_ROWS = 4096
 STOPPING_SHARE = 10
 FEWEST_STOPPING_ROWS = 50
-MEAN_ROWS = 2048
+MEAN_ROWS = 1024
 MOST_CLASS_WEIGHT = 3.0  # of one class; their square root balances, for rare ones in part
 
 
@@ -56,7 +56,7 @@ class SimpleTransformer:
         self._settings = settings
         self._reader = Reader()
         self._tokenizer: str | None = None
-        self._shape = Shape(0, 0, 0, 0, 0)
+        self._shape = Shape(0, 0, 0, 0, 0, 0)
         self._weights: Arrays = {}
         self._temperature = 1.0
         self._prior = 0.0
@@ -78,9 +78,9 @@ class SimpleTransformer:
         seed = int(rng.integers(2**62))
         self._reader = Reader.fit(table)
         self._tokenizer = self._reader.tokenizer and self._reader.tokenizer.to_str()
-        self._shape = Shape.for_rows(
-            len(table), tokens=self._reader.offsets()[-1], places=len(self._reader.columns) + 1
-        )
+        *_, words, tokens = self._reader.offsets()
+        places = len(self._reader.columns) + 1
+        self._shape = Shape.for_rows(len(table), tokens=tokens, words=tokens - words, places=places)
         examples = _examples(table, self._reader.read(table), np.random.default_rng(seed))
         self._prior = examples.prior
         settings, alike = self._settings, _are_alike(examples.streams)
@@ -226,7 +226,7 @@ def _examples(table: LabelledTable, streams: Streams, rng: np.random.Generator) 
     y = table.y
     weights = np.ones(len(table)) if table.weights is None else table.weights
     totals = np.array([weights[y == label].sum() for label in (0, 1)])
-    balance = np.sqrt(totals[::-1] / totals).clip(1 / MOST_CLASS_WEIGHT, MOST_CLASS_WEIGHT)
+    balance = ((totals[::-1] / totals) ** 0.25).clip(1 / MOST_CLASS_WEIGHT, MOST_CLASS_WEIGHT)
     balance /= np.average(balance, weights=totals)
     rows = np.arange(len(table))
     return Examples(streams, y, weights, balance, rows[~held], rows[held])

@@ -32,7 +32,9 @@ __all__ = ["Batch", "Shape", "first_weights", "forward", "stack", "window_starts
 WINDOW = 128
 OVERLAP = 32
 FEW_ROWS = 2000
-TOKEN_SPREAD, PLACE_SPREAD = 1.0, 0.02  # at first tokens are told apart, places hardly
+CODE_SPREAD = 1.0  # bins, levels and items are few and often seen: told apart from the first
+WORD_SPREAD = 0.02  # pieces of words are many and rare: one unseen must not stand out
+PLACE_SPREAD = 0.02
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Shape:
 
     Args:
         tokens: Of all vocabularies.
+        words: Of them, the last, pieces of words.
         places: Columns and the start.
         width: Of a token's vector.
         layers: Of attention.
@@ -48,17 +51,18 @@ class Shape:
     """
 
     tokens: int
+    words: int
     places: int
     width: int
     layers: int
     heads: int
 
     @classmethod
-    def for_rows(cls, n_rows: int, *, tokens: int, places: int) -> Shape:
+    def for_rows(cls, n_rows: int, *, tokens: int, words: int, places: int) -> Shape:
         """Return the network for a train part: four layers of 128, or less for few rows."""
         if n_rows < FEW_ROWS:
-            return cls(tokens, places, width=64, layers=2, heads=4)
-        return cls(tokens, places, width=128, layers=4, heads=4)
+            return cls(tokens, words, places, width=64, layers=2, heads=4)
+        return cls(tokens, words, places, width=128, layers=4, heads=4)
 
     def to_document(self) -> dict[str, int]:
         """Return the shape as JSON values."""
@@ -107,7 +111,9 @@ def first_weights(shape: Shape, rng: np.random.Generator, base_logit: float) -> 
         return np.full(n, value, dtype=np.float32)
 
     weights = {
-        "tokens": normal(shape.tokens, TOKEN_SPREAD),
+        "tokens": np.concatenate(
+            [normal(shape.tokens - shape.words, CODE_SPREAD), normal(shape.words, WORD_SPREAD)]
+        ),
         "places": normal(shape.places, PLACE_SPREAD),
         "at": normal(WINDOW + 1, PLACE_SPREAD),
         "near": matrix(d, 3 * d),
@@ -189,7 +195,7 @@ def forward(w: Tensors, shape: Shape, batch: Mapping[str, Any], dropout: float =
         z = z.transpose(1, 2).reshape(lines, length, d)
         x = x + nn.dropout(nn.linear(z, w[f"{i}.mix"], w[f"{i}.mix.shift"]), dropout)
         z = nn.layer_norm(x, (d,), w[f"{i}.norm2.scale"], w[f"{i}.norm2.shift"])
-        z = nn.gelu(nn.linear(z, w[f"{i}.up"], w[f"{i}.up.shift"]))
+        z = nn.relu(nn.linear(z, w[f"{i}.up"], w[f"{i}.up.shift"]))
         x = x + nn.dropout(nn.linear(z, w[f"{i}.down"], w[f"{i}.down.shift"]), dropout)
     x = nn.layer_norm(x, (d,), w["norm.scale"], w["norm.shift"]).view(rows, windows * length, d)
     pooled = _pooled(x, None if present is None else present.view(rows, windows * length, 1))
@@ -207,7 +213,7 @@ def _with_neighbours(w: Tensors, x: Any) -> Any:  # noqa: ANN401 - tensors
     torch = torch_library()
     edge = torch.zeros_like(x[:, :1])
     near = torch.cat([torch.cat([edge, x[:, :-1]], 1), x, torch.cat([x[:, 1:], edge], 1)], 2)
-    return x + torch.nn.functional.gelu(
+    return x + torch.nn.functional.relu(
         torch.nn.functional.linear(near, w["near"], w["near.shift"])
     )
 

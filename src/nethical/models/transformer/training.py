@@ -42,16 +42,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Descent", "Examples", "Outcome", "temperature_of"]
 
-RATE = 0.128  # of the greatest step, over the width
+RATE = 1e-3  # the greatest, at width 128; a narrower network takes longer steps
 FIRST_SHARE, WARM_SHARE, LAST_SHARE = 0.04, 0.2, 0.01
 DECAY = 0.05
 BETAS = (0.9, 0.98)
 MEAN_DECAY = 0.99  # of the running mean of the weights
-DROPOUT = 0.2
-TOKEN_DROPOUT = 0.1
+DROPOUT, TOKEN_DROPOUT = 0.2, 0.1  # at width 128; a narrower network remembers less anyway
 COLUMN_DROPOUT = 0.05  # so that a missing cell is known, and reasons can leave columns out
 LONGEST_GRADIENT = 1.0
-PATIENCE = 2
+PATIENCE, PATIENT_STEPS = 2, 200  # epochs without a better one, and the steps they must make
 MOST_WINDOWS = 4  # of a row in an epoch, drawn anew each time
 MOST_TOKENS = 1 << 13  # at once: a larger step is summed over portions
 POOL_STEPS = 50  # within which rows of like length are put together
@@ -129,6 +128,7 @@ class Descent:
         self._examples = examples
         self._settings = settings
         self._seed = seed
+        self._breadth = shape.width / 128
         self._steps = -(-len(examples.train) // settings.batch_size)
         self._device = "cuda" if self._torch.cuda.is_available() else "cpu"
         if self._device == "cuda":
@@ -150,7 +150,7 @@ class Descent:
         matrices = [w for n, w in self._weights.items() if not n.endswith((".scale", ".shift"))]
         groups = [{"params": matrices}, {"params": shifts, "weight_decay": 0.0}]
         self._optimiser = self._torch.optim.AdamW(
-            groups, lr=RATE / self._shape.width, betas=BETAS, weight_decay=DECAY, fused=True
+            groups, lr=RATE / self._breadth, betas=BETAS, weight_decay=DECAY, fused=True
         )
 
     def run(self, on_step: Callable[[int, int], None]) -> Outcome:
@@ -188,7 +188,8 @@ class Descent:
         return int(np.argmin(self._losses)) + 1
 
     def _is_over(self) -> bool:
-        return len(self._losses) - self._best_epoch() >= PATIENCE
+        waited = len(self._losses) - self._best_epoch()
+        return waited >= PATIENCE and waited * self._steps >= PATIENT_STEPS
 
     def _epoch(self, epoch: int, on_step: Callable[[int, int], None]) -> None:
         """Pass once over the train rows."""
@@ -199,7 +200,7 @@ class Descent:
             torch.manual_seed(int(rng.integers(2**62)))
             for rows in self._batches(rng):
                 for group in self._optimiser.param_groups:
-                    group["lr"] = RATE / self._shape.width * _cycle(done / total)
+                    group["lr"] = RATE / self._breadth * _cycle(done / total)
                 self._step(rows, rng)
                 done += 1
                 self._follow(done)
@@ -227,7 +228,7 @@ class Descent:
             y = self._examples.y[portion]
             weight = self._examples.weights[portion] * self._examples.class_weights[y]
             with torch.autocast(self._device, torch.bfloat16, enabled=self._device == "cuda"):
-                logits = forward(self._weights, self._shape, batch, DROPOUT)
+                logits = forward(self._weights, self._shape, batch, DROPOUT * self._breadth)
             loss = torch.nn.functional.binary_cross_entropy_with_logits(
                 logits.float(), self._tensor(y), self._tensor(weight), reduction="sum"
             )
@@ -264,7 +265,7 @@ class Descent:
             for own in starts
         ]
         batch = stack(read, starts)
-        lost = (batch.at > 0) & (rng.random(batch.at.shape) < TOKEN_DROPOUT)
+        lost = (batch.at > 0) & (rng.random(batch.at.shape) < TOKEN_DROPOUT * self._breadth)
         batch.tokens[lost] = 0
         return self._tensors(batch)
 
