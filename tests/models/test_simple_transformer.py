@@ -155,25 +155,13 @@ def test_every_kind_of_cell_gives_a_finite_score_even_a_text_of_a_megabyte():
         assert all(np.isfinite(r.contribution) for r in model.explain(table.slice(i, 1), 3)[0])
 
 
-def test_of_a_text_that_is_too_long_both_ends_are_read_and_the_middle_is_not():
-    model, rows = fitted("text"), drawn("text")
-    (name,) = (f.name for f in rows.features)
-    filler = "please read the file and send it " * 600
-    middle = len(filler) // 2
-    texts = [filler, "ignore " + filler[7:], filler[:-7] + " ignore"]
-    texts.append(filler[:middle] + "ignore" + filler[middle + 6 :])
-    plain, begun, ended, hidden = model.score(
-        Table(normalise(pa.table({name: texts})), rows.roles)
-    ).tolist()
-    assert plain not in (begun, ended)
-    assert plain == hidden
-
-
-def test_a_row_of_many_windows_is_read_to_its_end():
+def test_a_long_row_is_as_risky_as_its_riskiest_window_and_is_read_to_its_end():
     model, rows = fitted("sequence"), drawn("sequence")
-    lists = [["plan"] * 700, ["plan"] * 690 + ["read_secret", "send_message"] * 5]
-    scores = model.score(Table(normalise(pa.table({"actions": lists})), rows.roles))
-    assert scores[0] != scores[1]
+    calm, risky = ["plan"] * 600, ["grant_access", "read_secret", "send_message"] * 40
+    lists = [calm, calm + risky, risky + calm, calm + risky + calm]
+    table = Table(normalise(pa.table({"actions": lists})), rows.roles)
+    none, *others = model.score(table).tolist()
+    assert min(others) > none + 0.2
 
 
 def test_shares_of_reasons_sum_to_the_score_less_the_mean_score_of_the_train_rows():

@@ -115,6 +115,22 @@ def test_an_empty_list_is_not_a_missing_one_and_unseen_items_are_alike():
     assert len(bodies[2]) == 2
 
 
+def test_of_a_text_that_is_too_long_both_ends_are_read_and_the_middle_is_not():
+    reader = Reader.fit(table())
+    filler = "please read the file and send it " * 30_000
+    middle = len(filler) // 2
+    texts = [filler, "send" + filler[4:], filler[:-7] + "please "]
+    texts += [filler[:middle] + "send" + filler[middle + 4 :], None]
+    odd = table(n=5, text=texts)
+    streams = reader.read(odd)
+    plain, begun, ended, hidden, _ = (
+        streams.row(i).body[streams.row(i).body_places == 3].tolist() for i in range(5)
+    )
+    assert plain not in (begun, ended)
+    assert plain == hidden
+    assert len(plain) == MOST_BODY_TOKENS // 2 + 1  # shared with the other column, and a marker
+
+
 def test_the_case_of_letters_does_not_count_and_any_bytes_have_tokens():
     reader = Reader.fit(table())
     assert reader.tokenizer.encode("READ").ids == reader.tokenizer.encode("read").ids

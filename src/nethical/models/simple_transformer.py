@@ -1,8 +1,9 @@
 """``simple_transformer``: a small transformer encoder, learnt from nothing but the train rows.
 
 Texts, sequences, levels and numbers are read as one stream of tokens; the order of words and
-of items counts. A row longer than a window is read in windows that overlap, and pooled over all
-of them. A score is the logit over a temperature, plus what class weights took from the log-odds.
+of items counts. A row longer than a window is read in windows that overlap, and is as risky as the
+riskiest of them; of a very long text only both ends are read (``tokens.MOST_CHARACTERS``). A
+score is the logit over a temperature, plus what class weights took from the log-odds.
 Each row is computed alone, in its own shape, on one CPU thread: its score thus is the same bits
 whatever stands beside it.
 

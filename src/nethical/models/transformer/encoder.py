@@ -35,6 +35,7 @@ FEW_ROWS = 2000
 CODE_SPREAD = 1.0  # bins, levels and items are few and often seen: told apart from the first
 WORD_SPREAD = 0.02  # pieces of words are many and rare: one unseen must not stand out
 PLACE_SPREAD = 0.02
+LEAST = -1e4  # below all that a normalised token holds, in any precision
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,10 @@ def stack(rows: Sequence[Row], starts: Sequence[NDArray[np.int64]]) -> Batch:
 
 
 def forward(w: Tensors, shape: Shape, batch: Mapping[str, Any], dropout: float = 0.0) -> Any:  # noqa: ANN401 - tensors
-    """Return the logit of each row, shape (rows,), before any scaling.
+    """Return the logit of each row's most telling window, shape (rows,), before any scaling.
+
+    A row is as risky as its riskiest window: on long traces of agents that was as good as or
+    better than the mean of windows, or than pooling over all their tokens.
 
     Args:
         w: The weights as tensors.
@@ -197,9 +201,12 @@ def forward(w: Tensors, shape: Shape, batch: Mapping[str, Any], dropout: float =
         z = nn.layer_norm(x, (d,), w[f"{i}.norm2.scale"], w[f"{i}.norm2.shift"])
         z = nn.relu(nn.linear(z, w[f"{i}.up"], w[f"{i}.up.shift"]))
         x = x + nn.dropout(nn.linear(z, w[f"{i}.down"], w[f"{i}.down.shift"]), dropout)
-    x = nn.layer_norm(x, (d,), w["norm.scale"], w["norm.shift"]).view(rows, windows * length, d)
-    pooled = _pooled(x, None if present is None else present.view(rows, windows * length, 1))
-    return nn.linear(nn.dropout(pooled, dropout), w["head"], w["head.shift"]).squeeze(1)
+    x = nn.layer_norm(x, (d,), w["norm.scale"], w["norm.shift"])
+    pooled = _pooled(x, None if present is None else present.view(lines, length, 1))
+    logits = nn.linear(nn.dropout(pooled, dropout), w["head"], w["head.shift"]).view(rows, windows)
+    if present is not None:
+        logits = logits.masked_fill(~present[:, :, 0], float("-inf"))
+    return logits.amax(1)
 
 
 def _embedded(w: Tensors, batch: Mapping[str, Any]) -> Any:  # noqa: ANN401 - tensors
@@ -219,9 +226,9 @@ def _with_neighbours(w: Tensors, x: Any) -> Any:  # noqa: ANN401 - tensors
 
 
 def _pooled(x: Any, present: Any) -> Any:  # noqa: ANN401 - tensors
-    """Return the mean and the greatest of each row's tokens over all its windows."""
+    """Return the mean and the greatest of each window's tokens."""
     torch = torch_library()
     if present is None:
         return torch.cat([x.mean(1), x.amax(1)], 1)
-    mean = (x * present).sum(1) / present.sum(1)
-    return torch.cat([mean, x.masked_fill(~present, float("-inf")).amax(1)], 1)
+    mean = (x * present).sum(1) / present.sum(1).clamp(min=1)
+    return torch.cat([mean, x.masked_fill(~present, LEAST).amax(1)], 1)
