@@ -109,7 +109,7 @@ def test_without_labels_the_bundle_says_unknown_wherever_it_speaks(unlabelled):
     assert metrics["reliability"]["n"] == []
     assert pq.read_table(folder / "scores.parquet").column("label").null_count == metrics["rows"]
     card = (folder / "card.md").read_text()
-    assert "**Unknown.** None of the" in card
+    assert "**Unknown.** Not one of the" in card
     assert "its percentile among rows that are taken for normal, which is no probability" in card
     assert "no label that could leak" in card
     assert "rows without a label" in (folder / "scores.svg").read_text()

@@ -191,17 +191,14 @@ def _needed(criterion: Document) -> str:
 def _performance(metrics: Document, run: Document) -> list[str]:
     """Return the metrics of the gate part and of the challenge sets, and the images."""
     rows, positives = md.finite(metrics.get("rows")), md.finite(metrics.get("positives"))
-    if rows is not None and positives is None:
+    measured = list(_part(metrics, "metrics").values())
+    if measured and all(value is None for value in measured):
+        lacking = "has a label" if positives is None else "is of the other class"
         nothing = (
-            f"**Unknown.** None of the {md.count(rows)} rows that were kept from training has a "
-            "label, so nothing could be measured; the probabilities below are percentiles among "
-            "rows that are taken for normal."
+            f"**Unknown.** Not one of the {md.count(rows)} rows that were kept from training "
+            f"{lacking}, so nothing could be measured."
         )
-        return [
-            "## How well it does",
-            nothing,
-            "![Scores: shares of rows by percentile](scores.svg)",
-        ]
+        return ["## How well it does", nothing, "![Scores: shares of rows](scores.svg)"]
     share = f" ({positives / rows * 100:.1f} %)" if rows and positives is not None else ""
     top = {n: metrics[n] for n in ("precision", "recall", "accuracy", "f1", "ece") if n in metrics}
     budget = md.finite(_part(run, "plan").get("alert_budget"))

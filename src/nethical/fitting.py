@@ -11,9 +11,11 @@ from nethical import calibrators, decisions
 from nethical.data.roles import Role
 from nethical.data.split import instants
 from nethical.environment import versions
+from nethical.errors import DataError
 from nethical.facts import Calibrated, ModelFitted
 from nethical.models import catalog
 from nethical.models.base import Settings
+from nethical.plan import Plan
 from nethical.snapshots import StoredSnapshots
 from nethical.trained import TrainedModel
 
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 
     from nethical.data.table import LabelledTable
     from nethical.models.base import Model
-    from nethical.plan import Plan
     from nethical.preparation import Prepared
     from nethical.registry import Registry
     from nethical.run import Run
@@ -74,9 +75,13 @@ def fit(
 
 
 def _advice(plan: Plan, table: LabelledTable) -> list[str]:
-    """Return what another type would do better here."""
+    """Return what had no effect, and what another type would do better here."""
+    traits = catalog.traits(plan.model_type)
+    looks_back = (plan.windows, plan.label_delay) != (Plan.windows, Plan.label_delay)
+    if looks_back and not traits.reads_event_log:
+        return ["--windows and --label-delay have no effect: this type reads no event log"]
     positives = int(table.y.sum())
-    if not catalog.traits(plan.model_type).learns_from_normals or positives < ENOUGH_POSITIVES:
+    if not traits.learns_from_normals or positives < ENOUGH_POSITIVES:
         return []
     advice = (
         f"{positives:,} positive rows are not learnt from; from {ENOUGH_POSITIVES} on "
@@ -129,7 +134,11 @@ def _recent_normals(part: LabelledTable) -> NDArray[np.int64]:
     time_column = part.roles.one(Role.TIME)
     if time_column is None:
         return normals
-    order = np.argsort(instants(part, time_column)[normals], kind="stable")
+    try:
+        times = instants(part, time_column)
+    except DataError:  # a split that asks for no time: then what is recent is not known
+        return normals
+    order = np.argsort(times[normals], kind="stable")
     return normals[order[-max(len(normals) // 2, FEWEST_RECENT) :]]
 
 

@@ -54,6 +54,7 @@ LEVEL = 0.95
 FAIRNESS_ALPHA = 0.05
 FEWEST_FAIRNESS_ROWS = 100
 FEWEST_GROUPS = 30
+PROBABILITY_WORDS = ("ECE", "Skill over the base rate")
 
 
 class Verdict(StrEnum):
@@ -114,6 +115,7 @@ class Evidence:
         is_probed: Whether leaks are a question at all; not so on other data.
         reference: A plainer model to be held against, or None.
         min_recall: Share of positives to be called at the threshold; 0 for any above 0.
+        is_calibrated: Whether y_proba are probabilities; percentiles are not.
         challenges: Further sets that must hold too, by name.
         fairness: Group of each gate row as text, shape (n,), by fairness column.
     """
@@ -126,6 +128,7 @@ class Evidence:
     is_probed: bool = True
     reference: Reference | None = None
     min_recall: float = 0.0
+    is_calibrated: bool = True
 
 
 @dataclass(frozen=True)
@@ -214,11 +217,28 @@ def decide(evidence: Evidence, limits: Limits) -> Decision:
         criteria += held[:-1] if one_class else held
     if evidence.fairness:
         criteria.append(_fairness(evidence, limits))
+    if not evidence.is_calibrated:
+        criteria = [_uncalibrated(criterion) for criterion in criteria]
     if evidence.reference is not None:
         criteria.append(_not_worse(evidence.gate, evidence.reference))
     if evidence.gate.groups is not None:
         criteria.append(_enough_groups(evidence.gate.groups))
     return _verdict(criteria)
+
+
+def _uncalibrated(criterion: Criterion) -> Criterion:
+    """Return a criterion that asks for probabilities as undecided; others as they are."""
+    if not any(word in criterion.name for word in PROBABILITY_WORDS):
+        return criterion
+    return Criterion(
+        criterion.name,
+        None,
+        None,
+        criterion.threshold,
+        criterion.n,
+        Verdict.INSUFFICIENT_EVIDENCE,
+        note="percentiles are no probabilities: add positive rows to calibrate on",
+    )
 
 
 def undecided(limits: Limits, labelled: int, *, min_recall: float = 0.0) -> Decision:

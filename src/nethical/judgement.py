@@ -109,7 +109,7 @@ def measure(
     part = prepared.parts["gate"]
     y_proba = trained.probabilities(part)
     evaluation = unknown(len(part))
-    if part.is_labelled:
+    if part.has_both_classes:
         evaluation = _evaluated(trained, part, y_proba, plan)
     plainer = evaluation_beside = None
     if beside is not None:
@@ -204,6 +204,7 @@ def _decided(
         },
         reference=measured.reference,
         min_recall=min_recall,
+        is_calibrated=trained.calibrator.method != "percentile",
     )
     return gate.decide(evidence, limits)
 
@@ -257,9 +258,10 @@ def _succession(
 def _reads(trained: TrainedModel) -> object:
     """Return what a model reads: columns, kinds and label values."""
     features = [(f.name, f.feature) for f in trained.roles.features]
+    log = trained.event_log.to_document() if trained.event_log else None
     labelling = trained.roles.labelling
     label = (trained.roles.one(Role.LABEL), labelling and (labelling.positive, labelling.negative))
-    return sorted(features), label
+    return sorted(features), label, log
 
 
 def metrics_document(

@@ -2,46 +2,34 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nethical import intake
 from nethical.canonical import digest
 from nethical.data import leaks as leak_probes
-from nethical.data import sources, split
-from nethical.data.events import EventLog, EventState
-from nethical.data.roles import Role, infer
+from nethical.data import split
 from nethical.data.rows import seed_key
-from nethical.data.table import LabelledTable, table_digest
 from nethical.errors import DataError, UsageError
-from nethical.facts import (
-    DataLoaded,
-    DataSplit,
-    LeaksProbed,
-    PastDerived,
-    RolesInferred,
-    SourceFellBack,
-)
+from nethical.facts import DataSplit, LeaksProbed
+from nethical.intake import read_other
 from nethical.models import catalog
-from nethical.trained import numbers_read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
-    from numpy.typing import NDArray
-
+    from nethical.data.events import EventLog
     from nethical.data.roles import Roles
-    from nethical.data.sources import Source
     from nethical.data.split import Split
+    from nethical.data.table import LabelledTable
+    from nethical.facts import DataLoaded
+    from nethical.intake import Past
     from nethical.plan import Plan
     from nethical.run import Run
 
 __all__ = ["Prepared", "prepare"]
-
-NEEDED_ROLES = (Role.LABEL, Role.GROUP, Role.FAIRNESS)
-CODED_ROLES = (Role.CATEGORICAL, Role.TEXT, Role.SEQUENCE, Role.ID, *NEEDED_ROLES)
 
 
 @dataclass(frozen=True)
@@ -90,9 +78,9 @@ def prepare(plan: Plan, run: Run, *, data_digest: str | None = None) -> Prepared
         UsageError: The plan names columns that are not there.
     """
     with run.stage("source"):
-        source = _find(plan, run)
+        source = intake.find(plan, run)
     with run.stage("roles"):
-        table, loaded = _read(plan, source, run)
+        table, loaded, past = intake.read(plan, source, run)
         if data_digest not in {None, loaded.digest}:
             raise DataError(
                 f"the rows of {loaded.source} have the digest {loaded.digest}, "
@@ -100,7 +88,6 @@ def prepare(plan: Plan, run: Run, *, data_digest: str | None = None) -> Prepared
                 mend="give it the same data, or train anew without --from-run",
             )
         del source
-        table, past = _with_past(plan, table, run)
     with run.stage("leaks"):
         table, leaks, unaccepted = _probe(plan, table, run)
     with run.stage("split"):
@@ -120,87 +107,6 @@ def prepare(plan: Plan, run: Run, *, data_digest: str | None = None) -> Prepared
         parts,
         challenges,
     )
-
-
-def _find(plan: Plan, run: Run) -> Source:
-    with _readable(plan.data):
-        source = sources.find(
-            plan.data,
-            kaggle=plan.kaggle_datasets,
-            model_type=plan.model_type,
-            num_samples=plan.num_samples,
-            seed=plan.seed,
-            fall_back=plan.synthetic_fallback,
-            texts=[name for name, role in plan.columns.items() if role in CODED_ROLES],
-        )
-    if source.fallback:
-        run.record(SourceFellBack(source.name, source.fallback))
-    return source
-
-
-@contextmanager
-def _readable(data: object) -> Iterator[None]:
-    """Turn what the file system says of a path into two clear lines."""
-    try:
-        yield
-    except OSError as error:
-        raise DataError(
-            f"cannot read {data}: {error.strerror or error}",
-            mend="check the path and its permissions",
-        ) from error
-
-
-def _read(plan: Plan, source: Source, run: Run) -> tuple[LabelledTable, DataLoaded]:
-    labels_needed = not catalog.traits(plan.model_type).learns_from_normals
-    roles = infer(source.frame, plan.hints(source.hints), label_needed=labels_needed)
-    if roles.labelling is None:
-        table, unlabelled = LabelledTable.unlabelled(source.frame, roles), 0
-    else:
-        table, unlabelled = LabelledTable.read(source.frame, roles)
-    loaded = DataLoaded(
-        source.name,
-        len(table),
-        source.frame.num_columns,
-        unlabelled,
-        table_digest(source.frame),
-        source.details,
-        table.is_labelled,
-    )
-    run.record(loaded)
-    run.record(RolesInferred(roles.to_document()))
-    if not table.is_labelled:
-        run.warn("no label column: every row is taken for a normal one, and nothing can be judged")
-    if unlabelled:
-        run.warn(f"{unlabelled:,} rows have no label and are left out")
-    return table, loaded
-
-
-@dataclass(frozen=True)
-class _Past:
-    """How columns of an event's past are made, and what further events look back on."""
-
-    event_log: EventLog
-    state: EventState
-    roles: Roles  # of the bare events
-
-
-def _known(table: LabelledTable) -> NDArray[np.int8]:
-    return table.y if table.is_labelled else np.full(len(table), -1, dtype=np.int8)
-
-
-def _with_past(plan: Plan, table: LabelledTable, run: Run) -> tuple[LabelledTable, _Past | None]:
-    """Return the table with what an event log says of each event's past, if the type reads it."""
-    if not catalog.traits(plan.model_type).reads_event_log:
-        return table, None
-    event_log = EventLog.of(
-        table.roles, windows_days=plan.windows, label_delay_days=plan.label_delay
-    )
-    if event_log is None:
-        return table, None
-    frame, state = event_log.derive(table.frame, _known(table), EventState.empty())
-    run.record(PastDerived(len(table), len(event_log.names), event_log.to_document()))
-    derived = LabelledTable(frame, event_log.derived_roles(table.roles), table.y)
-    return derived, _Past(event_log, state, table.roles)
 
 
 def _probe(
@@ -251,18 +157,24 @@ def _probe(
 
 
 def _split(
-    plan: Plan, table: LabelledTable, past: _Past | None, run: Run
+    plan: Plan, table: LabelledTable, past: Past | None, run: Run
 ) -> tuple[dict[str, LabelledTable], Split]:
     """Return the parts, and how the rows of the table itself were split."""
     normals_suffice = catalog.traits(plan.model_type).learns_from_normals
+    strategy, delay_days = plan.split, 0.0
+    if past is not None:
+        strategy = "temporal" if plan.split == "auto" else plan.split
+        delay_days = past.event_log.label_delay_days
+        if strategy != "temporal" or plan.split_column is not None:
+            run.warn("the log is not split by time: later events teach what earlier ones judge")
     if plan.test_data is None:
         how = split.split(
             table,
-            strategy=plan.split,
+            strategy=strategy,
             column=plan.split_column,
             seed=plan.seed,
             one_class_suffices=normals_suffice,
-            label_delay_days=past.event_log.label_delay_days if past else 0.0,
+            label_delay_days=delay_days,
         )
         parts = {name: table.rows(how.mask(name)) for name in how.counts()}
         return (parts if plan.split_column is None else _apart(plan, parts, run)), how
@@ -270,22 +182,37 @@ def _split(
         raise UsageError(
             "both --test-data and --split-column name the gate part", mend="pass one of them"
         )
-    shares = {"calibrate": 0.25, "train": 0.75}
-    how = split.split(
-        table,
-        strategy=plan.split,
-        seed=plan.seed,
-        shares=shares,
-        one_class_suffices=normals_suffice,
-    )
-    gate = _other(plan, table, past, plan.test_data, run)
+    gate = read_other(plan, table, past, plan.test_data, run)
     if not gate.has_both_classes and not normals_suffice:
         raise DataError(
             f"{plan.test_data} holds one class only ({len(gate)} labelled rows)",
             mend="judge on rows of both classes",
         )
+    if past is not None:
+        table = _known_in_time(table, gate, delay_days, run)
+    how = split.split(
+        table,
+        strategy=strategy,
+        seed=plan.seed,
+        shares={"calibrate": 0.25, "train": 0.75},
+        one_class_suffices=normals_suffice,
+    )
     parts = {**{name: table.rows(how.mask(name)) for name in how.counts()}, "gate": gate}
     return _apart(plan, parts, run), replace(how, strategy="given")
+
+
+def _known_in_time(
+    table: LabelledTable, gate: LabelledTable, delay_days: float, run: Run
+) -> LabelledTable:
+    """Return the events whose labels were known when the gate part begins."""
+    known = split.known_before(table, gate, delay_days)
+    if known.all():
+        return table
+    run.warn(
+        f"{int((~known).sum()):,} rows of the {delay_days:g} days before the gate part, or later, "
+        "are left out: their labels were not known yet"
+    )
+    return table.rows(known)
 
 
 def _apart(plan: Plan, parts: dict[str, LabelledTable], run: Run) -> dict[str, LabelledTable]:
@@ -314,13 +241,17 @@ def _apart(plan: Plan, parts: dict[str, LabelledTable], run: Run) -> dict[str, L
 def _challenge(
     plan: Plan,
     table: LabelledTable,
-    past: _Past | None,
+    past: Past | None,
     data: str,
     parts: dict[str, LabelledTable],
     run: Run,
 ) -> LabelledTable:
     """Return the rows of a challenge set that the model does not learn from."""
-    rows = _other(plan, table, past, data, run)
+    rows = read_other(plan, table, past, data, run)
+    if not rows.is_labelled:
+        raise DataError(
+            f"{data} has no labels to judge by", mend="add the label column, or leave it out"
+        )
     known = np.zeros(len(rows), dtype=bool)
     for name, part in parts.items():
         if name != "gate":
@@ -338,55 +269,6 @@ def _challenge(
     return rows.rows(~known) if known.any() else rows
 
 
-def _other(
-    plan: Plan, table: LabelledTable, past: _Past | None, data: str, run: Run
-) -> LabelledTable:
-    """Return the labelled rows of another source, read as this table is, recorded."""
-    roles = past.roles if past else table.roles
-    coded = (Role.CATEGORICAL, Role.TEXT)
-    texts = [c.name for c in roles.columns if c.feature in coded or c.role in CODED_ROLES]
-    with _readable(data):
-        source = sources.find(
-            data,
-            model_type=plan.model_type,
-            num_samples=None,
-            seed=plan.seed,
-            fall_back=False,
-            texts=texts,
-        )
-    roles = roles.labelled_by(source.frame, plan.hints(source.hints))
-    needed = [c.name for c in roles.columns if c.feature or c.role in NEEDED_ROLES]
-    missing = [name for name in needed if name not in source.frame.column_names]
-    if missing:
-        raise DataError(
-            f"{data} lacks column {missing[0]!r}", mend="give it the columns of the training data"
-        )
-    frame = numbers_read(source.frame, roles)
-    if roles.labelling is None:
-        other, unlabelled = LabelledTable.unlabelled(frame, roles), 0
-    else:
-        other, unlabelled = LabelledTable.read(frame, roles)
-    run.record(
-        DataLoaded(
-            source.name,
-            len(other),
-            source.frame.num_columns,
-            unlabelled,
-            table_digest(source.frame),
-            source.details,
-            other.is_labelled,
-        )
-    )
-    if unlabelled:
-        run.warn(f"{unlabelled:,} rows of {data} have no label and are left out")
-    if len(other) == 0:
-        raise DataError(f"{data} holds no labelled row", mend="fill the labels in")
-    if past is None:
-        return other
-    frame, _ = past.event_log.derive(other.frame, _known(other), past.state)
-    return LabelledTable(frame, table.roles, other.y)
-
-
 def _record_split(parts: dict[str, LabelledTable], how: Split, run: Run) -> DataSplit:
     gate = parts["gate"]
     fact = DataSplit(
@@ -394,7 +276,7 @@ def _record_split(parts: dict[str, LabelledTable], how: Split, run: Run) -> Data
         train_samples=len(parts["train"]),
         val_samples=sum(len(part) for name, part in parts.items() if name != "train"),
         parts={name: len(part) for name, part in parts.items()},
-        positives={name: int(part.y.sum()) for name, part in parts.items() if gate.is_labelled},
+        positives={name: int(part.y.sum()) for name, part in parts.items() if part.is_labelled},
         groups={
             name: len(np.unique(part.groups))
             for name, part in parts.items()

@@ -74,8 +74,9 @@ class History:
             )
         self._event_log = model.event_log
         self._roles = model.roles
-        self._path = path
+        self._path = path.resolve()
         self._late_labels = late_labels
+        self.files = {self._path, *([late_labels.resolve()] if late_labels else [])}
         self._seen = b""
         self.late_known = self.late_unmet = 0
 
@@ -87,13 +88,19 @@ class History:
             IntegrityError: The state is not what was written.
         """
         state = EventState.empty()
+        durable.make_folder(self._path.parent)
         if self._path.exists():
             self._seen = durable.read(self._path)
             state = EventState.from_bytes(self._seen, self._event_log)
         if self._late_labels is None:
             return state
-        keys = (self._event_log.agent, self._event_log.resource)
-        late = files.load(self._late_labels, texts=keys)
+        import pyarrow as pa
+
+        keys = dict.fromkeys(self._event_log.keys, pa.string())
+        pieces = list(files.batches(self._late_labels, types=keys))
+        if not pieces:  # a day on which nothing became known
+            return state
+        late = pa.concat_tables(pieces, promote_options="permissive")
         state, self.late_known, self.late_unmet = state.with_labels(
             late, self._event_log, self._roles
         )
@@ -105,8 +112,7 @@ class History:
         Raises:
             StorageError: It cannot be written, or another process wrote it meanwhile.
         """
-        durable.make_folder(self._path.absolute().parent)
-        with durable.lock(self._path.absolute().parent):
+        with durable.lock(self._path.parent):
             now = durable.read(self._path) if self._path.exists() else b""
             if now != self._seen:
                 raise StorageError(
@@ -169,6 +175,10 @@ def predict(  # noqa: PLR0913 - what to score, and what to write
         place == data.resolve() or (data.is_dir() and data.resolve() in place.parents)
     ):
         raise UsageError(f"{out} would overwrite the data", mend="write to another place")
+    if history is not None and place in history.files:
+        raise UsageError(
+            f"{out} would overwrite the state or the late labels", mend="write to another place"
+        )
     written = ("probability", "decision", *(("reasons",) if reasons else ()))
     clash = next((name for name in keep if name in written), None)
     if clash is not None:
@@ -200,7 +210,7 @@ def predict(  # noqa: PLR0913 - what to score, and what to write
     return Scored(rows, by_decision)
 
 
-def examine(
+def examine(  # noqa: PLR0913 - what to judge, by what, and how
     model: TrainedModel,
     data: Path,
     limits: Limits,
@@ -208,6 +218,7 @@ def examine(
     budget: float = 0.01,
     learnt: Callable[[LabelledTable], np.ndarray] | None = None,
     label_column: str | None = None,
+    history: History | None = None,
 ) -> Examination:
     """Return how a model does on labelled data that it never learnt from.
 
@@ -219,6 +230,7 @@ def examine(
         learnt: Tells which rows the model learnt from, to count them.
         label_column: The label, where the model learnt without any; None for its own, or the
             one that its name tells.
+        history: Where an event log's model finds the past of these events; it is left as it is.
 
     Raises:
         UsageError: The budget is not between 0 and 1.
@@ -227,7 +239,7 @@ def examine(
     if not 0 < budget < 1:
         raise UsageError(f"--alert-budget is {budget}", mend="give a number between 0 and 1")
     labels, probabilities = [], []
-    state = EventState.empty()
+    state = EventState.empty() if history is None else history.read()
     unlabelled = known = 0
     kinds = (*model.roles.named(Role.GROUP), *model.roles.named(Role.FAIRNESS))
     cells: dict[str, list[Any]] = {name: [] for name in kinds}
@@ -270,6 +282,7 @@ def examine(
         fairness=by_kind,
         is_probed=False,
         min_recall=catalog.traits(model.model_type).min_recall,
+        is_calibrated=model.calibrator.method != "percentile",
     )
     return Examination(evaluation, gate.decide(evidence, limits), unlabelled, known)
 

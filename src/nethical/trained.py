@@ -19,7 +19,7 @@ import numpy as np
 from nethical import calibrators, decisions
 from nethical.data.events import EventLog, EventState
 from nethical.data.roles import Role, Roles
-from nethical.data.table import Table, to_arrow
+from nethical.data.table import Table, known_labels, to_arrow
 from nethical.errors import DataError, IntegrityError
 from nethical.models import catalog
 from nethical.models.base import Parts
@@ -112,15 +112,8 @@ class TrainedModel:
             )
         arrow = numbers_read(arrow, self.roles)
         if self.event_log is not None:
-            arrow, state = self.event_log.derive(arrow, self._labels(arrow), state)
+            arrow, state = self.event_log.derive(arrow, known_labels(arrow, self.roles), state)
         return Table(arrow, self.roles), state
-
-    def _labels(self, arrow: pa.Table) -> NDArray[np.int8]:
-        """Return what a frame says of its rows: 1, 0, or -1 where it says nothing."""
-        label, labelling = self.roles.one(Role.LABEL), self.roles.labelling
-        if labelling is None or label not in arrow.column_names:
-            return np.full(len(arrow), -1, dtype=np.int8)
-        return labelling.encode(arrow.column(label))
 
     def probabilities(self, table: Table) -> Floats:
         """Return the probability of class 1 of rows that were read, shape (n,)."""

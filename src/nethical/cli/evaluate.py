@@ -27,6 +27,9 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse keeps this typ
     parser.add_argument(
         "--label-column", metavar="COLUMN", help="where the model learnt without labels"
     )
+    parser.add_argument(
+        "--state", type=Path, metavar="FILE", help="the past of an event log, only read"
+    )
     parser.add_argument("--promotion-max-ece", type=float, default=0.08, help="default: 0.08")
     parser.add_argument("--promotion-min-accuracy", type=float, default=0.85, help="default: 0.85")
     parser.add_argument("--alert-budget", type=float, default=0.01, help="default: 0.01")
@@ -37,11 +40,11 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse keeps this typ
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Evaluate as asked and print the metrics and the verdict."""
-    from nethical.cli.narrator import criterion_line, metric_rows
+    from nethical.cli.narrator import criterion_line, metric_rows, shorter_past
     from nethical.errors import RefusedError
     from nethical.gate import Limits, Verdict
     from nethical.record import learnt_by
-    from nethical.scoring import examine
+    from nethical.scoring import History, examine
     from nethical.trained import TrainedModel, registry_of
 
     registry = registry_of(args.models_dir, args.key)
@@ -55,7 +58,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
         budget=args.alert_budget,
         learnt=learnt_by(bundle, registry.keys.row_keys()),
         label_column=args.label_column,
+        history=History(model, args.state) if args.state else None,
     )
+    if model.event_log is not None and args.state is None:
+        console.warn(shorter_past(model.event_log))
     metrics = found.evaluation.metrics_document()
     intervals = found.evaluation.intervals_document()
     criteria = [criterion.to_document() for criterion in found.decision.criteria]

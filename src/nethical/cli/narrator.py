@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from nethical.cli.console import Console
+    from nethical.data.events import EventLog
     from nethical.run import Progress, Receipt
 
-__all__ = ["Narrator", "criterion_line", "metric_rows"]
+__all__ = ["Narrator", "criterion_line", "metric_rows", "shorter_past"]
 
 MARKS = {"PASS": "✓", "FAIL": "✗", "INSUFFICIENT_EVIDENCE": "?"}
 SHOWN_ROLES = 40
@@ -114,7 +115,9 @@ class Narrator:
         if len(columns) > SHOWN_ROLES:
             self._console.line(f"  ... and {len(columns) - SHOWN_ROLES} more")
         labelling = fact.roles["labelling"]
-        if labelling:
+        if labelling and not labelling["positive"]:
+            self._console.info(f"All labels are {_listed(labelling['negative'])}: normal rows")
+        elif labelling:
             self._console.info(
                 f"Positive label: {_listed(labelling['positive'])} ({labelling['why']}); "
                 f"negative: {_listed(labelling['negative'])}"
@@ -124,7 +127,7 @@ class Narrator:
     def _(self, fact: facts.DataSplit) -> None:
         parts = ", ".join(
             f"{name} {rows:,}"
-            + (f" ({fact.positives[name] / rows:.1%} positive)" if fact.positives else "")
+            + (f" ({fact.positives[name] / rows:.1%} positive)" if name in fact.positives else "")
             for name, rows in fact.parts.items()
         )
         self._console.info(f"Split ({fact.strategy}): {parts}")
@@ -146,7 +149,7 @@ class Narrator:
         windows = ", ".join(f"{days:g}" for days in fact.event_log["windows_days"])
         self._console.info(
             f"Looked back {windows} days from each of {fact.rows:,} events: "
-            f"{fact.columns} columns (labels from {fact.event_log['label_delay_days']:g} days on)"
+            f"{fact.columns} columns (labels after {fact.event_log['label_delay_days']:g} days)"
         )
 
     @_say.register
@@ -161,7 +164,7 @@ class Narrator:
         if self._console.quiet:
             return
         if all(value is None for value in fact.metrics.values()):
-            self._console.info(f"Nothing to measure: the {fact.rows:,} gate rows have no label")
+            self._console.info(f"Nothing to measure: the {fact.rows:,} gate rows lack a class")
             return
         rows = metric_rows(fact.metrics, fact.intervals)
         self._console.table(("Metric", "Value", "95 % interval"), rows)
@@ -202,6 +205,15 @@ class Narrator:
     @_say.register
     def _(self, fact: facts.Warned) -> None:
         self._console.warn(fact.message)
+
+
+def shorter_past(event_log: EventLog) -> str:
+    """Return what to say where a log is scored without its state."""
+    days = event_log.windows_days[-1]
+    return (
+        f"nothing is known before the first event: those of the first {days:g} days see less of a "
+        "past than in training; keep it with --state FILE"
+    )
 
 
 def metric_rows(

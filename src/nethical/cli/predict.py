@@ -60,6 +60,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             )
     if args.late_labels and not args.state:
         raise UsageError("--late-labels without --state", mend="name the state with --state FILE")
+    from nethical.cli.narrator import shorter_past
     from nethical.scoring import History, predict
     from nethical.trained import find
 
@@ -67,6 +68,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     reasons = REASONS if args.explain else 0
     history = History(model, args.state, args.late_labels) if args.state else None
     scored = predict(model, args.data, args.out, keep=args.keep, reasons=reasons, history=history)
+    if model.event_log is not None and history is None:
+        console.warn(shorter_past(model.event_log))
     if history is not None and args.late_labels:
         console.info(f"{history.late_known:,} late labels are part of the past now")
         if history.late_unmet:

@@ -109,7 +109,9 @@ def _data_flags(group: argparse._ArgumentGroup) -> None:
         help="a label value that is positive (repeatable)",
     )
     group.add_argument("--group-column", metavar="COLUMN", help="rows that are never split apart")
-    group.add_argument("--time-column", metavar="COLUMN", help="when a row happened")
+    group.add_argument(
+        "--time-column", metavar="COLUMN", help="when a row happened; numbers count seconds"
+    )
     group.add_argument(
         "--fairness-column",
         action="append",
@@ -200,7 +202,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
     data_digest = original.data_digest if original else None
     if given.get("dry_run"):
         with _listening(given, console) as listening:
-            return _dry_run(plan, listening, console, data_digest)
+            found = _dry_run(plan, listening, console, data_digest)
+        if console.json_output:
+            console.json(found)
+        return 0
     outcome = _train(plan, given, console, data_digest)
     if original is not None:
         _compare_with_original(outcome, original.folder, console)
@@ -253,12 +258,13 @@ def _run_several(types: Sequence[str], given: dict[str, Any], console: Console) 
     plans = {model_type: _plan({**given, "model_type": model_type}) for model_type in types}
     outcomes: dict[str, Outcome] = {}
     errors: dict[str, NethicalError] = {}
+    shown: list[dict[str, Any]] = []
     for model_type, plan in plans.items():
         console.line()
         try:
             if given.get("dry_run"):
                 with _listening(given, console) as listening:
-                    _dry_run(plan, listening, console, None)
+                    shown.append(_dry_run(plan, listening, console, None))
             else:
                 outcomes[model_type] = _train(plan, given, console)
         except NethicalError as error:
@@ -266,8 +272,11 @@ def _run_several(types: Sequence[str], given: dict[str, Any], console: Console) 
             console.error(error)
     if not given.get("dry_run"):
         _summarise(types, outcomes, errors, console)
+    elif console.json_output:
+        console.json({"runs": shown})
     if errors:
-        return next(iter(errors.values())).exit_code
+        failed, first = next(iter(errors.items()))
+        raise type(first)(f"{failed}: {first.what}", mend=first.mend)
     _fail_on_refusal(given, list(outcomes.values()))
     return 0
 
@@ -316,7 +325,12 @@ def _types(given: dict[str, Any]) -> tuple[str, ...]:
         UsageError: One of them does not exist.
     """
     named = [word.strip() for word in given.get("model_type", "").split(",")]
-    if named == ["all"]:
+    if "all" in named:
+        if len(named) > 1:
+            raise UsageError(
+                "--model-type all stands beside other types",
+                mend="write all alone, or leave it out",
+            )
         return names()
     for name in named:
         if name not in names() and "model_type" in given:
@@ -403,7 +417,12 @@ SAME_NAMES = (
 
 def _days(text: str) -> tuple[float, ...]:
     """Read days separated by commas."""
-    return tuple(float(days) for days in text.split(","))
+    try:
+        return tuple(float(days) for days in text.split(","))
+    except ValueError:
+        raise UsageError(
+            f"--windows is {text!r}", mend="give numbers of days separated by commas, as in 1,7,30"
+        ) from None
 
 
 def _columns(given: dict[str, Any]) -> dict[str, str]:
@@ -486,23 +505,22 @@ def _compare_with_original(outcome: Outcome, folder: Path, console: Console) -> 
             console.info(f"{name}: {'byte-equal' if same else 'DIFFERENT'}")
 
 
-def _dry_run(plan: Plan, listening: Run, console: Console, data_digest: str | None) -> int:
+def _dry_run(
+    plan: Plan, listening: Run, console: Console, data_digest: str | None
+) -> dict[str, Any]:
+    """Return what ``--json`` prints of a run that stops before anything is fitted."""
     from nethical.preparation import prepare
 
     prepared = prepare(plan, listening, data_digest=data_digest)
     console.info("Dry run: nothing is trained, nothing is written")
-    if console.json_output:
-        console.json(
-            {
-                "plan": plan.to_document(),
-                "source": prepared.loaded.source,
-                "digest": prepared.loaded.digest,
-                "roles": prepared.roles.to_document(),
-                "leaks": prepared.leaks.to_document(),
-                "splits": prepared.split.to_document(),
-            }
-        )
-    return 0
+    return {
+        "plan": plan.to_document(),
+        "source": prepared.loaded.source,
+        "digest": prepared.loaded.digest,
+        "roles": prepared.roles.to_document(),
+        "leaks": prepared.leaks.to_document(),
+        "splits": prepared.split.to_document(),
+    }
 
 
 def document(outcome: Outcome) -> dict[str, Any]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Keys", "Read", "read_events"]
 
 NO_ROLES = Roles((), None)
-FURTHEST = 1 << 61  # microseconds; further instants leave no room for windows
+FURTHEST = 253_402_300_800_000_000  # microseconds: the year 10,000, beyond any time stamp
 SECOND = 1_000_000
 
 
@@ -112,8 +112,8 @@ def _times(frame: pa.Table, name: str) -> Ints:
     counts_seconds = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
     if np.abs(values.astype(np.float64)).max() * (SECOND if counts_seconds else 1) > FURTHEST:
         raise DataError(
-            f"time column {name!r} holds instants more than 70,000 years from 1970",
-            mend="write times as YYYY-MM-DD HH:MM:SS, or as seconds",
+            f"time column {name!r} holds instants beyond the year 9999; numbers count seconds",
+            mend="divide milliseconds by 1000, or write times as YYYY-MM-DD HH:MM:SS",
         )
     if counts_seconds:
         values = np.rint(values * SECOND)

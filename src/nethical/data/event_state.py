@@ -107,7 +107,7 @@ class EventState:
         """Return the state with labels that became known, and how many met an event or none.
 
         A label belongs to the event of the same agent, resource and time, and of the same
-        amount where the table tells it; of several such events to one that has no label yet.
+        amount where the table tells it; of several such events first to those that have one.
 
         Args:
             late: The agent, resource and time columns of earlier events, and their label.
@@ -193,13 +193,22 @@ class EventState:
             replace(cls.empty(), log=header["event_log"]).check_log(log)
         try:
             return cls._from_archive(archive, document)
-        except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
+        except (
+            *(ValueError, KeyError, TypeError, EOFError, OSError),
+            *(MemoryError, zipfile.BadZipFile),
+        ) as error:
             raise IntegrityError(
                 f"the event state cannot be read: {str(error).splitlines()[0]}", mend=RESTORE
             ) from error
 
     @classmethod
     def _from_archive(cls, archive: bytes, document: Mapping[str, Any]) -> EventState:
+        with zipfile.ZipFile(io.BytesIO(archive)) as packed:
+            members = packed.infolist()
+        if any(m.compress_type != zipfile.ZIP_STORED for m in members) or (
+            sum(m.file_size for m in members) > len(archive)
+        ):
+            raise ValueError("it is packed")
         with np.load(io.BytesIO(archive), allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         columns = {name: _checked(arrays[name], kind, name) for name, kind in TYPES.items()}
@@ -236,11 +245,12 @@ def _met(keys: list[NDArray[Any]], is_labelled: NDArray[np.bool_]) -> tuple[Ints
 
     Args:
         keys: What must be equal, of the events and then of the late rows.
-        is_labelled: Which events have a label, shape (events,); these come last.
+        is_labelled: Which events have a label, shape (events,); these come first, so that labels
+            that are delivered again change nothing.
     """
     n_events, n_all = len(is_labelled), len(keys[0])
     is_late = np.arange(n_all) >= n_events
-    last = np.concatenate([is_labelled, np.zeros(n_all - n_events, dtype=bool)])
+    last = np.concatenate([~is_labelled, np.zeros(n_all - n_events, dtype=bool)])
     order = np.lexsort((last, is_late, *keys))
     changed = np.zeros(n_all, dtype=bool)
     changed[:1] = True

@@ -110,7 +110,7 @@ class EventLog:
     def derived_roles(self, roles: Roles) -> Roles:
         """Return the roles with those of the derived columns."""
         derived = tuple(
-            ColumnRole(name, Role.NUMERIC, Role.NUMERIC, why)
+            ColumnRole(name, Role.NUMERIC, Role.NUMERIC, why, derived=True)
             for name, why in described(self).items()
         )
         return Roles((*roles.columns, *derived), roles.labelling)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-__all__ = ["ColumnRole", "Role", "RoleHints", "Roles", "find_label", "infer"]
+__all__ = ["ROLE_NAMES", "ColumnRole", "Role", "RoleHints", "Roles", "find_label", "infer"]
 
 
 class Role(StrEnum):
@@ -42,6 +42,7 @@ class Role(StrEnum):
     AMOUNT = "amount"
 
 
+EVENT_ROLES = (Role.AGENT, Role.RESOURCE, Role.TIME)
 FEATURE_ROLES = (Role.NUMERIC, Role.CATEGORICAL, Role.TEXT, Role.SEQUENCE)
 SINGLE_ROLES = (Role.LABEL, Role.WEIGHT, Role.TIME, Role.GROUP, Role.AGENT, Role.RESOURCE)
 LABEL_NAMES = ("label", "target", "class")
@@ -72,6 +73,7 @@ class ColumnRole:
         feature: How models read it (numeric, categorical, text, sequence), or None if not.
         why: Why it got this role, for people.
         delimiter: What separates the items of a sequence that is written as text.
+        derived: Whether it was made from other rows, and so does not tell what row this is.
     """
 
     name: str
@@ -79,6 +81,7 @@ class ColumnRole:
     feature: Role | None
     why: str
     delimiter: str | None = None
+    derived: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,17 @@ class Roles:
     def features(self) -> tuple[ColumnRole, ...]:
         """The columns that models read."""
         return tuple(column for column in self.columns if column.feature is not None)
+
+    @property
+    def identifying(self) -> tuple[ColumnRole, ...]:
+        """The columns that tell what row it is: features, or an event and its bare features."""
+        if not any(column.derived for column in self.columns):
+            return self.features
+        return tuple(
+            column
+            for column in self.columns
+            if (column.feature is not None and not column.derived) or column.role in EVENT_ROLES
+        )
 
     def without(self, dropped: set[str]) -> Roles:
         """Return roles in which these columns are no longer read by models."""
@@ -143,6 +157,7 @@ class Roles:
                     "feature": c.feature.value if c.feature else None,
                     "why": c.why,
                     "delimiter": c.delimiter,
+                    **({"derived": True} if c.derived else {}),
                 }
                 for c in self.columns
             ],
@@ -159,6 +174,7 @@ class Roles:
                 Role(c["feature"]) if c["feature"] else None,
                 c["why"],
                 c["delimiter"],
+                c.get("derived", False),
             )
             for c in document["columns"]
         )
@@ -181,13 +197,16 @@ class RoleHints:
     use_fairness_columns: bool = False
 
 
-def infer(frame: pa.Table, hints: RoleHints, *, label_needed: bool = True) -> Roles:
+def infer(
+    frame: pa.Table, hints: RoleHints, *, label_needed: bool = True, features_needed: bool = True
+) -> Roles:
     """Return the role of every column.
 
     Args:
         frame: A normalised table.
         hints: What the user said; it always wins.
         label_needed: Whether a table without a label, or of negatives alone, is an error.
+        features_needed: Whether a table without a feature is an error.
 
     Raises:
         UsageError: A named column is missing, or two columns have a role that one can have.
@@ -214,7 +233,7 @@ def infer(frame: pa.Table, hints: RoleHints, *, label_needed: bool = True) -> Ro
             frame.column(label), label, hints.positive_labels, negatives_suffice=not label_needed
         )
     roles = Roles(tuple(columns), labelling)
-    if not roles.features:
+    if features_needed and not roles.features:
         raise DataError(
             f"no column is left to learn from; columns: {', '.join(frame.column_names)}",
             mend="add feature columns, or give one a role with --column NAME=numeric",

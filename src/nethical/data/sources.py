@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from nethical.data.kaggle import Download
 
-__all__ = ["DEFAULT_SAMPLES", "Source", "find"]
+__all__ = ["DEFAULT_SAMPLES", "Source", "find", "sample"]
 
 DEFAULT_SAMPLES = 10_000
 DEFAULT_TASK = "risk"
@@ -200,6 +201,12 @@ def _table_of(download: Download, handle: str, file: str) -> str:
     )
 
 
+def sample(total: int, n_rows: int, seed: int) -> NDArray[np.int64]:
+    """Return the places of a seeded sample of rows, ascending, shape (n_rows,)."""
+    rng = np.random.default_rng(np.frombuffer(seed_key(seed, "sample"), dtype=np.uint64))
+    return np.sort(rng.choice(total, n_rows, replace=False))
+
+
 def _sampled(source: Source, n_rows: int | None, seed: int) -> Source:
     """Return a seeded random sample of a named source, in its own order, if one was asked for."""
     total = source.frame.num_rows
@@ -207,7 +214,6 @@ def _sampled(source: Source, n_rows: int | None, seed: int) -> Source:
         return source
     import pyarrow as pa
 
-    rng = np.random.default_rng(np.frombuffer(seed_key(seed, "sample"), dtype=np.uint64))
-    rows = np.sort(rng.choice(total, n_rows, replace=False))
+    rows = sample(total, n_rows, seed)
     details = {**source.details, "sampled_from": total}
     return Source(source.name, source.frame.take(pa.array(rows)), source.hints, details)

@@ -23,7 +23,16 @@ if TYPE_CHECKING:
 
     from nethical.data.table import LabelledTable
 
-__all__ = ["PARTS", "SHARES", "SHARES_WITH_SEARCH", "Split", "instants", "shared", "split"]
+__all__ = [
+    "PARTS",
+    "SHARES",
+    "SHARES_WITH_SEARCH",
+    "Split",
+    "instants",
+    "known_before",
+    "shared",
+    "split",
+]
 
 PARTS = ("train", "tune", "calibrate", "gate")
 SHARES = {"gate": 0.2, "calibrate": 0.2, "train": 0.6}
@@ -221,6 +230,15 @@ def _temporal(
         "no part: their labels were not known yet"
     )
     return parts, [note]
+
+
+def known_before(
+    table: LabelledTable, judged: LabelledTable, label_delay_days: float
+) -> NDArray[np.bool_]:
+    """Return which rows' labels were known when the judged rows begin, shape (n,)."""
+    name = str(table.roles.one(Role.TIME))
+    first = instants(judged, name).min()
+    return np.asarray(instants(table, name) < first - label_delay_days * _day(table, name))
 
 
 def _in_order(times: NDArray[Any], shares: Mapping[str, float]) -> NDArray[np.int8]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-__all__ = ["LabelledTable", "Table", "normalise", "table_digest", "to_arrow"]
+__all__ = ["LabelledTable", "Table", "known_labels", "normalise", "table_digest", "to_arrow"]
 
 
 def to_arrow(frame: Any, names: tuple[str, ...] = ()) -> pa.Table:  # noqa: ANN401 - any frame
@@ -254,6 +254,14 @@ class Table:
         return Table(_take(self.frame, rows), self.roles)
 
 
+def known_labels(frame: pa.Table, roles: Roles) -> NDArray[np.int8]:
+    """Return what a table says of its rows, shape (n,): 1, 0, or -1 where it says nothing."""
+    label = roles.one(Role.LABEL)
+    if roles.labelling is None or label not in frame.column_names:
+        return np.full(len(frame), -1, dtype=np.int8)
+    return roles.labelling.encode(frame.column(label))
+
+
 def _single(column: pa.ChunkedArray, kind: pa.DataType) -> Any:  # noqa: ANN401 - pyarrow array
     import pyarrow as pa
 
@@ -344,11 +352,11 @@ class LabelledTable(Table):
 
     @cached_property
     def words(self) -> list[NDArray[np.uint64]]:
-        """What models read of each row, one array of shape (n,) a feature column."""
+        """What tells each row from others, one array of shape (n,) a column."""
         import pyarrow as pa
 
         words = []
-        for feature in self.features:
+        for feature in self.roles.identifying:
             column = self.frame.column(feature.name)
             if feature.feature == Role.SEQUENCE:
                 column = pa.chunked_array([self.items(feature.name)])
