@@ -7,8 +7,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import csv as pa_csv
 
+from nethical import Plan, Run
+from nethical.data.events import EventState
 from nethical.data.synthetic import generate
+from nethical.data.table import known_labels, normalise
+from nethical.preparation import prepare
 
 ROLES = (
     *("--column", "card=agent", "--column", "shop=resource"),
@@ -193,3 +198,135 @@ def test_evaluate_reads_the_past_from_its_own_rows(log, command, tmp_path):
     done = command(*words, "--json", cwd=tmp_path)
     assert done.code == 0, done.err
     assert done.document["metrics"]["roc_auc"] > 0.7
+
+
+# --- what is learnt from is what is scored ---------------------------------------------------
+
+
+def events(n=3000, seed=1):
+    table = generate("events", n, seed=seed).table
+    return table.select(["agent", "resource", "amount", "time", "label"])
+
+
+def prepared(folder, table, **plan):
+    said = []
+
+    class Listener:
+        def record(self, fact, **_):
+            said.append(fact)
+
+        def seal(self):
+            return None
+
+    plan = Plan("correlation", data=table, models_dir=str(folder), **plan)
+    return prepare(plan, Run([Listener()])), said
+
+
+def derived(found, part="gate"):
+    names = found.event_log.names
+    return found.parts[part].frame.select(list(names)).to_pandas()
+
+
+def test_events_without_a_label_are_part_of_the_past_all_the_same(tmp_path):
+    table = events()
+    label = table.column("label").to_pylist()
+    known = [value if i % 5 == 0 else None for i, value in enumerate(label)]
+    partly = table.set_column(4, "label", pa.array(known))
+    found, _ = prepared(tmp_path, partly)
+    roles = found.roles
+    frame, _ = found.event_log.derive(
+        normalise(partly), known_labels(normalise(partly), roles), EventState.empty()
+    )
+    rows = np.flatnonzero([value is not None for value in known])
+    whole = frame.select(list(found.event_log.names)).take(pa.array(rows)).to_pandas()
+    gate = derived(found)
+    assert len(gate) < len(whole) < len(table) / 4
+    assert gate.equals(whole.tail(len(gate)).reset_index(drop=True))
+
+
+def test_a_log_without_an_amount_or_any_other_column_is_enough(tmp_path):
+    found, _ = prepared(tmp_path, events().drop_columns("amount"))
+    assert {f.name for f in found.roles.features} == set(found.event_log.names)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_ids_of_agents_and_resources_are_text_to_the_last_digit(named, tmp_path):
+    table = events(1500)
+    agents = {name: f"00{10**20 + i}" for i, name in enumerate(set(table["agent"].to_pylist()))}
+    ids = pa.array([agents[name] for name in table.column("agent").to_pylist()])
+    name = "who" if named else "agent_id"
+    table = table.set_column(0, name, ids)
+    pa_csv.write_csv(table, tmp_path / "log.csv", pa_csv.WriteOptions(quoting_style="none"))
+    roles = {name: "agent"} if named else {}
+    found, _ = prepared(tmp_path, str(tmp_path / "log.csv"), columns=roles)
+    own, _ = prepared(tmp_path, table, columns={name: "agent"})
+    assert derived(found).equals(derived(own))
+
+
+def test_a_sample_of_a_log_keeps_the_past_of_its_events(tmp_path):
+    table = events()
+    whole, _ = prepared(tmp_path, table, split="random")
+    some, _ = prepared(tmp_path, table, split="random", num_samples=1000)
+    counts = [f"{key}_events_30d" for key in ("agent", "resource")]
+    means = [
+        np.mean([f.numeric(name).mean() for f in found.parts.values() for name in counts])
+        for found in (whole, some)
+    ]
+    assert sum(map(len, some.parts.values())) == 1000
+    assert means[1] == pytest.approx(means[0], rel=0.1)
+
+
+def test_a_test_table_leaves_the_same_gap_as_the_split(tmp_path):
+    table = events()
+    day = (table.column("time").cast(pa.int64()).to_numpy()) // DAY
+    day = day - day.min()
+    pq.write_table(part(table, day >= 70), tmp_path / "test.parquet")
+    found, said = prepared(
+        tmp_path, part(table, day < 70), test_data=str(tmp_path / "test.parquet")
+    )
+    learnt = [
+        found.parts[name].frame.column("time").cast(pa.int64()) for name in ("train", "calibrate")
+    ]
+    first = found.parts["gate"].frame.column("time").cast(pa.int64()).to_numpy().min()
+    assert max(times.to_numpy().max() for times in learnt) < first - 7 * DAY
+    assert any("labels were not known yet" in getattr(fact, "message", "") for fact in said)
+    columns, _ = found.event_log.derive(
+        normalise(table), table["label"].to_numpy().astype(np.int8), EventState.empty()
+    )
+    whole = columns.select(list(found.event_log.names)).to_pandas()[day >= 70]
+    assert derived(found).equals(whole.reset_index(drop=True))
+
+
+def test_a_log_is_split_by_time_also_where_there_are_groups(tmp_path):
+    table = events().append_column("session", pa.array([f"s{i % 50}" for i in range(3000)]))
+    found, _ = prepared(tmp_path, table, columns={"session": "group"})
+    assert found.split.strategy == "temporal"
+    _, said = prepared(tmp_path, table, split="random")
+    assert any("not split by time" in getattr(fact, "message", "") for fact in said)
+
+
+def test_rows_that_were_learnt_from_are_known_wherever_a_log_begins(log, command, tmp_path):
+    folder, table, _ = log
+    pq.write_table(
+        part(table, (day_of(table) >= 10) & (day_of(table) < 20)), tmp_path / "cut.parquet"
+    )
+    words = ("evaluate", "log_", tmp_path / "cut.parquet", "--models-dir", folder / "models")
+    done = command(*words, "--json", cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert done.document["learnt"] == done.document["rows"] > 100
+    assert "nothing is known before the first event" in done.err
+
+
+def test_an_output_never_takes_the_place_of_the_state_or_the_labels(log, command, tmp_path):
+    folder, table, _ = log
+    pq.write_table(part(table, day_of(table) < 9), tmp_path / "a.parquet")
+    model = ("predict", "log_", "a.parquet", "--models-dir", folder / "models")
+    for name in ("state.csv", "late.csv"):
+        words = ("-o", name, "--state", "state.csv", "--late-labels", "late.csv")
+        (tmp_path / "late.csv").write_text("card,shop,when,bad\n")
+        done = command(*model, *words, cwd=tmp_path)
+        assert done.code == 2
+        assert "would overwrite" in done.err
+        assert (tmp_path / "late.csv").read_text() == "card,shop,when,bad\n"
+    words = ("-o", "o.csv", "--state", "state.csv", "--late-labels", "late.csv")
+    assert command(*model, *words, cwd=tmp_path).code == 0  # a day on which nothing became known

@@ -198,3 +198,32 @@ def test_evaluate_judges_a_model_that_learnt_without_labels(unlabelled, command,
     done = command("evaluate", folder, "named.parquet", cwd=tmp_path, env=keys)
     assert done.code == 4
     assert "--label-column" in done.err
+
+
+def test_percentiles_are_never_judged_as_probabilities(tmp_path):
+    pq.write_table(rows(1000, seed=5), tmp_path / "judged.parquet")
+    outcome, _ = trained(
+        tmp_path, rows(share=0), test_data=str(tmp_path / "judged.parquet"), alert_budget=0.05
+    )
+    verdicts = {c.name: c.verdict for c in outcome.judged.decision.criteria}
+    assert verdicts["ECE <= 0.08"] == "INSUFFICIENT_EVIDENCE"
+    assert verdicts["Skill over the base rate > 0"] == "INSUFFICIENT_EVIDENCE"
+    assert verdicts["Recall >= 0.5"] == "PASS"
+    assert verdicts["Accuracy >= 0.85"] == "PASS"
+    assert outcome.judged.decision.verdict == "INSUFFICIENT_EVIDENCE"
+
+
+def test_a_challenge_set_without_labels_is_refused(tmp_path):
+    pq.write_table(rows(200, share=0).drop_columns("label"), tmp_path / "bare.parquet")
+    for data in (rows(), rows(share=0).drop_columns("label")):
+        with pytest.raises(
+            DataError, match=r"no labels to judge by|label column 'label' is missing|lacks"
+        ):
+            trained(tmp_path, data, challenge_data=(str(tmp_path / "bare.parquet"),))
+
+
+def test_a_gate_part_of_one_class_has_no_metric(tmp_path):
+    outcome, listener = trained(tmp_path, rows(share=0))
+    (evaluated,) = listener.of(Evaluated)
+    assert set(evaluated.metrics.values()) == {None}
+    assert "is of the other class" in (outcome.published.path / "card.md").read_text()
