@@ -15,6 +15,7 @@ from nethical.errors import TrainingError
 from nethical.models import boosted
 from nethical.models.base import Parts, Settings
 from nethical.models.boosted import Boosted, build
+from nethical.models.stopping import stopping_rows
 from nethical.run import silent
 
 TABULAR = ["severity_max", "frequency_score", "channel", "region", "label"]
@@ -104,7 +105,7 @@ def test_the_generator_decides_the_trees(mixed):
 @pytest.mark.parametrize("seed", range(5))
 def test_rows_that_decide_when_to_stop_never_split_a_group(mixed, seed):
     table = mixed[0]
-    held = boosted._stopping_rows(table, np.random.default_rng(seed))
+    held = stopping_rows(table, np.random.default_rng(seed))
     assert 50 <= held.sum() < len(table) / 3
     shares = [held[table.groups == group].mean() for group in np.unique(table.groups)]
     assert set(shares) == {0.0, 1.0}
@@ -113,9 +114,9 @@ def test_rows_that_decide_when_to_stop_never_split_a_group(mixed, seed):
 
 def test_rows_without_groups_are_held_back_one_in_ten_and_few_rows_not_at_all(tabular):
     table = tabular[0]
-    held = boosted._stopping_rows(table, np.random.default_rng(0))
+    held = stopping_rows(table, np.random.default_rng(0))
     assert held.sum() == len(table) / 10
-    few = boosted._stopping_rows(table.rows(np.arange(400)), np.random.default_rng(0))
+    few = stopping_rows(table.rows(np.arange(400)), np.random.default_rng(0))
     assert not few.any()
 
 
@@ -194,7 +195,7 @@ def reason_sums(model, table):
 
 def test_reasons_sum_to_the_score_less_that_of_the_average_row_that_trees_were_grown_on(mixed):
     table, model = mixed
-    held = boosted._stopping_rows(table, np.random.default_rng(0))
+    held = stopping_rows(table, np.random.default_rng(0))
     grown_on = model.score(table)[~held].mean()
     assert reason_sums(model, table) == pytest.approx(model.score(table) - grown_on, abs=1e-8)
     assert grown_on == pytest.approx(model.score(table).mean(), abs=0.2)

@@ -305,11 +305,11 @@ def test_row_weights_are_followed():
 
 
 def test_groups_are_never_parted_by_early_stopping():
-    from nethical.models.simple_transformer import _held_rows
+    from nethical.models.stopping import stopping_rows
 
     frame = synthetic.generate("mixed", 900, seed=5, groups=60).table
     rows = labelled(frame)
-    held = _held_rows(rows, np.random.default_rng(0))
+    held = stopping_rows(rows, np.random.default_rng(0))
     assert 50 <= held.sum() < 250
     assert not set(rows.groups[held].tolist()) & set(rows.groups[~held].tolist())
 

@@ -25,6 +25,7 @@ from nethical.models.features import (
     level_text,
 )
 from nethical.models.reasons import ranked_reasons
+from nethical.models.stopping import stopping_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,8 +41,6 @@ __all__ = ["Boosted", "build"]
 
 ROUNDS_PER_EPOCH = 10
 PATIENCE = 20
-STOPPING_SHARE = 10
-FEWEST_STOPPING_ROWS = 50
 MOST_TOKENS = 256
 BATCH_ROWS = 1 << 16
 PARAMETERS = {
@@ -98,7 +97,7 @@ class Boosted:
                 "no n-gram tells the classes apart, so there is nothing for trees to split on",
                 mend="add columns, or more rows",
             )
-        held = _stopping_rows(table, rng)
+        held = stopping_rows(table, rng)
         matrix = self._matrix(table)
         rounds = self._settings.epochs * ROUNDS_PER_EPOCH
         parameters = self._parameters | {
@@ -264,18 +263,6 @@ class Boosted:
                 model._ngrams.setdefault(name, []).append(ngrams)
         model._booster = _lightgbm().Booster(model_str=parts.texts["trees.txt"])
         return model
-
-
-def _stopping_rows(table: LabelledTable, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Return the tenth of the rows that decides when to stop, groups kept whole; maybe none."""
-    units = np.arange(len(table)) if table.groups is None else table.groups
-    held = rng.permutation(int(units.max()) + 1) % STOPPING_SHARE == 0
-    mask = np.asarray(held[units])
-    if mask.sum() < FEWEST_STOPPING_ROWS or len(np.unique(table.y[mask])) == 1:
-        return np.zeros(len(table), dtype=bool)
-    if len(np.unique(table.y[~mask])) == 1:
-        return np.zeros(len(table), dtype=bool)
-    return mask
 
 
 def _without_parameters(text: str) -> str:

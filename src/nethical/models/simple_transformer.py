@@ -21,6 +21,7 @@ import numpy as np
 from nethical.errors import TrainingError
 from nethical.models.base import Fitting, Parts, Reason, Settings, Traits
 from nethical.models.reasons import ranked_reasons
+from nethical.models.stopping import stopping_rows
 from nethical.models.transformer.encoder import Shape, forward, stack, window_starts
 from nethical.models.transformer.libraries import exact, tokenizers_library, torch_library
 from nethical.models.transformer.tokens import Reader
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
 __all__ = ["SimpleTransformer", "build"]
 
 BLOCK_ROWS = 4096
-STOPPING_SHARE = 10
-FEWEST_STOPPING_ROWS = 50
 MEAN_ROWS = 1024
 MOST_CLASS_WEIGHT = 3.0  # of one class; their square root balances, for rare ones in part
 
@@ -223,7 +222,7 @@ class SimpleTransformer:
 
 def _examples(table: LabelledTable, streams: Streams, rng: np.random.Generator) -> Examples:
     """Return the train rows as examples, a tenth of them held for early stopping."""
-    held = _held_rows(table, rng)
+    held = stopping_rows(table, rng)
     y = table.y
     weights = np.ones(len(table)) if table.weights is None else table.weights
     totals = np.array([weights[y == label].sum() for label in (0, 1)])
@@ -237,17 +236,6 @@ def _are_alike(streams: Streams) -> bool:
     """Return whether all rows are the same tokens."""
     first = streams.row(0).key()
     return all(streams.row(i).key() == first for i in range(len(streams)))
-
-
-def _held_rows(table: LabelledTable, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Return the tenth of the rows that decides when to stop, groups kept whole; maybe none."""
-    units = np.arange(len(table)) if table.groups is None else table.groups
-    drawn = rng.permutation(int(units.max()) + 1) % STOPPING_SHARE == 0
-    held = np.asarray(drawn[units])
-    sides = (table.y[held], table.y[~held])
-    if held.sum() < FEWEST_STOPPING_ROWS or any(len(np.unique(side)) == 1 for side in sides):
-        return np.zeros(len(table), dtype=bool)
-    return held
 
 
 def build(settings: Settings) -> SimpleTransformer:
