@@ -31,7 +31,8 @@ __all__ = ["Batch", "Shape", "first_weights", "forward", "stack", "window_starts
 
 WINDOW = 128
 OVERLAP = 32
-FEW_ROWS = 2000
+FULL_WIDTH = 128
+FEW_ROWS, VERY_FEW_ROWS = 2000, 500
 CODE_SPREAD = 1.0  # bins, levels and items are few and often seen: told apart from the first
 WORD_SPREAD = 0.02  # pieces of words are many and rare: one unseen must not stand out
 PLACE_SPREAD = 0.02
@@ -58,12 +59,18 @@ class Shape:
     layers: int
     heads: int
 
+    @property
+    def breadth(self) -> float:
+        """The width as a share of that of the whole network."""
+        return self.width / FULL_WIDTH
+
     @classmethod
     def for_rows(cls, n_rows: int, *, tokens: int, words: int, places: int) -> Shape:
         """Return the network for a train part: four layers of 128, or less for few rows."""
         if n_rows < FEW_ROWS:
-            return cls(tokens, words, places, width=64, layers=2, heads=4)
-        return cls(tokens, words, places, width=128, layers=4, heads=4)
+            layers = 1 if n_rows < VERY_FEW_ROWS else 2
+            return cls(tokens, words, places, width=FULL_WIDTH // 2, layers=layers, heads=4)
+        return cls(tokens, words, places, width=FULL_WIDTH, layers=4, heads=4)
 
     def to_document(self) -> dict[str, int]:
         """Return the shape as JSON values."""

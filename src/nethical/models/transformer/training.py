@@ -128,7 +128,6 @@ class Descent:
         self._examples = examples
         self._settings = settings
         self._seed = seed
-        self._breadth = shape.width / 128
         self._steps = -(-len(examples.train) // settings.batch_size)
         self._device = "cuda" if self._torch.cuda.is_available() else "cpu"
         if self._device == "cuda":
@@ -150,7 +149,7 @@ class Descent:
         matrices = [w for n, w in self._weights.items() if not n.endswith((".scale", ".shift"))]
         groups = [{"params": matrices}, {"params": shifts, "weight_decay": 0.0}]
         self._optimiser = self._torch.optim.AdamW(
-            groups, lr=RATE / self._breadth, betas=BETAS, weight_decay=DECAY, fused=True
+            groups, lr=RATE / self._shape.breadth, betas=BETAS, weight_decay=DECAY, fused=True
         )
 
     def run(self, on_step: Callable[[int, int], None]) -> Outcome:
@@ -200,7 +199,7 @@ class Descent:
             torch.manual_seed(int(rng.integers(2**62)))
             for rows in self._batches(rng):
                 for group in self._optimiser.param_groups:
-                    group["lr"] = RATE / self._breadth * _cycle(done / total)
+                    group["lr"] = RATE / self._shape.breadth * _cycle(done / total)
                 self._step(rows, rng)
                 done += 1
                 self._follow(done)
@@ -228,7 +227,7 @@ class Descent:
             y = self._examples.y[portion]
             weight = self._examples.weights[portion] * self._examples.class_weights[y]
             with torch.autocast(self._device, torch.bfloat16, enabled=self._device == "cuda"):
-                logits = forward(self._weights, self._shape, batch, DROPOUT * self._breadth)
+                logits = forward(self._weights, self._shape, batch, DROPOUT * self._shape.breadth)
             loss = torch.nn.functional.binary_cross_entropy_with_logits(
                 logits.float(), self._tensor(y), self._tensor(weight), reduction="sum"
             )
@@ -265,7 +264,7 @@ class Descent:
             for own in starts
         ]
         batch = stack(read, starts)
-        lost = (batch.at > 0) & (rng.random(batch.at.shape) < TOKEN_DROPOUT * self._breadth)
+        lost = (batch.at > 0) & (rng.random(batch.at.shape) < TOKEN_DROPOUT * self._shape.breadth)
         batch.tokens[lost] = 0
         return self._tensors(batch)
 
