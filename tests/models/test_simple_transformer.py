@@ -282,6 +282,10 @@ def test_rows_of_one_class_are_refused_in_two_clear_lines():
     with pytest.raises(TrainingError, match="of one class") as caught:
         fit(rows.rows(rows.y == 1))
     assert caught.value.mend
+    weight = (np.arange(100) % 2).astype(float)
+    frame = pa.table({"x": weight, "weight": weight, "label": np.arange(100) % 2})
+    with pytest.raises(TrainingError, match="of one class"):
+        fit(labelled(frame, x=Role.NUMERIC))
 
 
 def test_rows_that_read_the_same_all_get_the_base_rate():

@@ -43,7 +43,7 @@ __all__ = ["SimpleTransformer", "build"]
 
 BLOCK_ROWS = 4096
 MEAN_ROWS = 1024
-MOST_CLASS_WEIGHT = 3.0  # of one class; their square root balances, for rare ones in part
+MOST_CLASS_WEIGHT = 3.0  # a rare class is made up for by half its log-odds, and up to nine times
 
 
 class SimpleTransformer:
@@ -67,11 +67,13 @@ class SimpleTransformer:
         """Learn from labelled rows and return self.
 
         Raises:
-            TrainingError: A library is missing, all rows are of one class, or training ran away.
+            TrainingError: A library is missing, all rows of any weight are of one class, or
+                training ran away.
         """
         torch = torch_library()
         tokenizers_library()
-        if not table.has_both_classes:
+        weighty = table.y if table.weights is None else table.y[table.weights > 0]
+        if len(np.unique(weighty)) == 1 or len(weighty) == 0:
             raise TrainingError(
                 "all rows to learn from are of one class", mend="add rows of the other class"
             )
