@@ -42,9 +42,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Evaluate as asked and print the metrics and the verdict."""
     from nethical.cli.narrator import criterion_line, metric_rows, shorter_past
     from nethical.errors import RefusedError
+    from nethical.event_memory import History
     from nethical.gate import Limits, Verdict
     from nethical.record import learnt_by
-    from nethical.scoring import History, examine
+    from nethical.scoring import examine
     from nethical.trained import TrainedModel, registry_of
 
     registry = registry_of(args.models_dir, args.key)

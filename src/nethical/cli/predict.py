@@ -61,7 +61,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if args.late_labels and not args.state:
         raise UsageError("--late-labels without --state", mend="name the state with --state FILE")
     from nethical.cli.narrator import shorter_past
-    from nethical.scoring import History, predict
+    from nethical.event_memory import History
+    from nethical.scoring import predict
     from nethical.trained import find
 
     model = find(args.model, models_dir=args.models_dir, believed=args.key)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nethical.cli.train_flags import ABSENT_PARTS, add_flags, flag_name
 from nethical.errors import DataError, NethicalError, RefusedError, UsageError
 from nethical.models.catalog import names
 
@@ -26,32 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser"]
 
-# Flags of parts that are not in this release: taken, and answered with one clear line.
-ABSENT_PARTS = {
-    "the audit log": ("enable_audit", "audit_path", "anchor"),
-    "drift tracking": (
-        "enable_drift_tracking",
-        "drift_report_dir",
-        "cohort_id",
-        "cohort_column",
-    ),
-    "Phase 8-9 governance": (
-        "enable_phase89",
-        "phase89_storage",
-        "optimize_config",
-        "optimization_technique",
-        "optimization_iterations",
-        "waive_agreement",
-    ),
-    "the distributed engine": ("engine", "engine_address", "workers", "memory"),
-}
-ABSENT_SWITCHES = (
-    "enable_audit",
-    "enable_drift_tracking",
-    "enable_phase89",
-    "optimize_config",
-)
-
 
 def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse keeps this type private
     """Add the command and its flags."""
@@ -62,133 +37,8 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse keeps this typ
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         argument_default=argparse.SUPPRESS,
     )
-    _training_flags(parser)
-    _data_flags(parser.add_argument_group("data"))
-    _gate_flags(parser.add_argument_group("gate and registry"))
-    _absent_flags(parser.add_argument_group("parts that are not in this release"))
-    _output_flags(parser.add_argument_group("output"))
+    add_flags(parser)
     parser.set_defaults(run=run)
-
-
-def _training_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--model-type",
-        metavar="TYPE",
-        help=f"{', '.join(names())}; several with commas, or all (required)",
-    )
-    parser.add_argument("--epochs", type=int, default=10, help="training epochs")
-    parser.add_argument("--batch-size", type=int, default=32, help="rows per gradient step")
-    parser.add_argument("--num-samples", type=int, help="rows to generate or draw (default: 10000)")
-    parser.add_argument("--seed", type=int, default=42, help="decides everything random")
-    parser.add_argument(
-        "--threads", type=int, help="threads of the libraries (default: free cores)"
-    )
-    parser.add_argument(
-        "--resume", action="store_true", help="go on from the snapshot of an interrupted run"
-    )
-    parser.add_argument("--from-run", metavar="RUN.json", help="repeat a run exactly")
-    parser.add_argument("--dry-run", action="store_true", help="show roles, leaks, splits; stop")
-
-
-def _data_flags(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--data", help="a table, a folder, sklearn:NAME or synthetic:TASK")
-    group.add_argument(
-        "--kaggle-dataset",
-        action="append",
-        metavar="OWNER/NAME",
-        dest="kaggle",
-        help="a Kaggle set, OWNER/NAME[/versions/N][:FILE] (repeatable)",
-    )
-    group.add_argument("--no-synthetic-fallback", action="store_true", help="fail without data")
-    group.add_argument("--label-column", metavar="COLUMN", help="what to predict")
-    group.add_argument(
-        "--positive-label",
-        action="append",
-        metavar="VALUE",
-        dest="positive",
-        help="a label value that is positive (repeatable)",
-    )
-    group.add_argument("--group-column", metavar="COLUMN", help="rows that are never split apart")
-    group.add_argument(
-        "--time-column", metavar="COLUMN", help="when a row happened; numbers count seconds"
-    )
-    group.add_argument(
-        "--fairness-column",
-        action="append",
-        metavar="COLUMN",
-        dest="fairness",
-        help="kinds of rows to compare, kept out of the features (repeatable)",
-    )
-    group.add_argument("--use-fairness-columns", action="store_true", help="models may read them")
-    group.add_argument(
-        "--column",
-        action="append",
-        metavar="NAME=ROLE",
-        dest="column",
-        help="what a column is: numeric, categorical, text, sequence, id, ignore, ... (repeatable)",
-    )
-    group.add_argument(
-        "--split",
-        choices=("auto", "random", "grouped", "temporal"),
-        help="how rows are split (default: auto)",
-    )
-    group.add_argument("--split-column", metavar="COLUMN", help="says train or test for each row")
-    group.add_argument("--test-data", metavar="PATH", help="a table whose rows judge")
-    group.add_argument(
-        "--challenge-data",
-        action="append",
-        metavar="PATH",
-        dest="challenge",
-        help="a further table that must hold too (repeatable)",
-    )
-    group.add_argument(
-        "--windows",
-        type=_days,
-        metavar="DAYS",
-        help="how far back an event log is looked at (default: 1,7,30)",
-    )
-    group.add_argument(
-        "--label-delay",
-        type=float,
-        metavar="DAYS",
-        help="days until the label of an event is known (default: 7)",
-    )
-    group.add_argument("--drop-leaks", action="store_true", help="leave suspect columns out")
-    group.add_argument(
-        "--accept-leak",
-        action="append",
-        metavar="COLUMN",
-        dest="accept",
-        help="a suspect column that you stand for (repeatable)",
-    )
-
-
-def _gate_flags(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--promotion-max-ece", type=float, default=0.08, help="calibration error")
-    group.add_argument("--promotion-min-accuracy", type=float, default=0.85, help="accuracy")
-    group.add_argument("--threshold", type=float, help="block from this probability on")
-    group.add_argument("--alert-budget", type=float, default=0.01, help="share of rows alerted")
-    group.add_argument("--name", help="production slot (default: the model type)")
-    group.add_argument("--replace", action="store_true", help="replace a better current model")
-    group.add_argument("--models-dir", default="models", help="where models are published")
-    group.add_argument("--fail-on-refusal", action="store_true", help="exit 3 unless PASS")
-
-
-def _absent_flags(group: argparse._ArgumentGroup) -> None:
-    """Take the flags of parts that are still to come, so that none is ever silently ignored."""
-    for part, flags in ABSENT_PARTS.items():
-        for flag in flags:
-            name, summary = _flag(flag), f"{part}; not in this release"
-            if flag in ABSENT_SWITCHES:
-                group.add_argument(name, action="store_true", help=summary)
-            else:
-                group.add_argument(name, metavar="...", help=summary)
-
-
-def _output_flags(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    group.add_argument("--quiet", action="store_true", help="warnings and the verdict only")
-    group.add_argument("--verbose", action="store_true", help="every fact as it is recorded")
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -387,14 +237,6 @@ def _plan(given: dict[str, Any]) -> Plan:
     )
 
 
-# Flags whose name in the parsed arguments is another.
-RENAMED = {
-    "kaggle": "kaggle_dataset",
-    "positive": "positive_label",
-    "fairness": "fairness_column",
-    "challenge": "challenge_data",
-    "accept": "accept_leak",
-}
 SAME_NAMES = (
     "num_samples",
     "epochs",
@@ -413,16 +255,6 @@ SAME_NAMES = (
     "replace",
     "models_dir",
 )
-
-
-def _days(text: str) -> tuple[float, ...]:
-    """Read days separated by commas."""
-    try:
-        return tuple(float(days) for days in text.split(","))
-    except ValueError:
-        raise UsageError(
-            f"--windows is {text!r}", mend="give numbers of days separated by commas, as in 1,7,30"
-        ) from None
 
 
 def _columns(given: dict[str, Any]) -> dict[str, str]:
@@ -470,8 +302,8 @@ def _repeated(path: Path, given: dict[str, Any]) -> tuple[Plan, _Original]:
     for flag in given.keys() - BESIDE_A_STORED_PLAN:
         if flag not in DEFAULTS or given[flag] != DEFAULTS[flag]:
             raise UsageError(
-                f"--from-run repeats a stored plan; {_flag(flag)} would change it",
-                mend=f"leave {_flag(flag)} out, or train anew without --from-run",
+                f"--from-run repeats a stored plan; {flag_name(flag)} would change it",
+                mend=f"leave {flag_name(flag)} out, or train anew without --from-run",
             )
     changes: dict[str, Any] = {
         key: given[key]
@@ -488,10 +320,6 @@ def _repeated(path: Path, given: dict[str, Any]) -> tuple[Plan, _Original]:
             f"{path} is no run.json of a model: {type(error).__name__}: {error}",
             mend="pass the run.json of a folder in models/versions",
         ) from error
-
-
-def _flag(name: str) -> str:
-    return "--" + RENAMED.get(name, name).replace("_", "-")
 
 
 def _compare_with_original(outcome: Outcome, folder: Path, console: Console) -> None:
