@@ -25,7 +25,7 @@ pytest.importorskip("torch")
 pytest.importorskip("tokenizers")
 roc_auc_score = pytest.importorskip("sklearn.metrics").roc_auc_score
 
-MEND = "run `pip install 'nethical[transformer]'`"
+MEND = "run `pip install -e '.[transformer]'` in the folder of nethical"
 
 
 def labelled(frame, **roles):

@@ -38,7 +38,7 @@ def _library(name: str) -> Any:  # noqa: ANN401 - a module
     except ImportError as error:
         raise TrainingError(
             "the simple_transformer needs torch and tokenizers, which are not installed",
-            mend="run `pip install 'nethical[transformer]'`",
+            mend="run `pip install -e '.[transformer]'` in the folder of nethical",
         ) from error
 
 
