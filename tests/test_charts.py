@@ -226,3 +226,11 @@ def test_hostile_words_stay_words():
     assert len(svg) < 6_000
     assert any(text.startswith("<script>alert(1)") for text in texts(svg))
     svg.encode()
+
+
+def test_scores_of_rows_without_labels_speak_of_no_class():
+    image = charts.histogram((0.0, 0.5, 1.0), (0, 0), (3, 7), is_labelled=False)
+    assert "rows without a label: 10" in image
+    assert "percentile" in image
+    for word in ("negatives", "positives", "each class", "probability"):
+        assert word not in image

@@ -181,6 +181,7 @@ def histogram(  # noqa: PLR0913 - counts, and where decisions change
             _arrow(20, 43, "negative", up=False),
             _words(38, 54, f"rows without a label: {n_negative:,}"),
         ]
+    axis = "probability" if is_labelled else "percentile"
     elements = [
         *keys,
         *_zones(plane, _finite(gray_low), _finite(gray_high)),
@@ -189,7 +190,7 @@ def histogram(  # noqa: PLR0913 - counts, and where decisions change
         _line(plane.left, plane.y(0), plane.right, plane.y(0), "ink"),
         *_threshold(plane, _finite(threshold)),
         *_ticks_below(plane),
-        _words(plane.left + 174, 408, "probability", anchor="middle"),
+        _words(plane.left + 174, 408, axis, anchor="middle"),
         *_keys(_finite(threshold), _finite(gray_low), _finite(gray_high)),
     ]
     if n_positive + n_negative == 0:
@@ -200,7 +201,8 @@ def histogram(  # noqa: PLR0913 - counts, and where decisions change
         if is_labelled
         else f"Share of {n_negative:,} rows without a label by percentile: {_told(edges, down)}."
     )
-    return _document("Scores, as shares of each class", "", description, 474, elements)
+    title = f"Scores, as shares of {'each class' if is_labelled else 'the rows'}"
+    return _document(title, "", description, 474, elements)
 
 
 def forest(rows: Sequence[Measured], *, title: str) -> str:
