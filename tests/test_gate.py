@@ -598,3 +598,13 @@ def test_where_a_budget_sets_the_threshold_half_of_the_positives_must_be_found()
     assert found(10, 90) == FAIL
     assert found(31, 26) == UNDECIDED
     assert criterion(undecided(LIMITS, 0, min_recall=0.5), "Recall >= 0.5").threshold == 0.5
+
+
+def test_percentiles_leave_open_what_asks_for_probabilities_and_nothing_else():
+    y, p = GOOD
+    decision = judged(y, p, is_calibrated=False, challenges={"ECE.csv": ScoredSet(y, p)})
+    verdicts = {c.name: c.verdict for c in decision.criteria}
+    for prefix in ("", "ECE.csv: "):
+        assert verdicts[f"{prefix}ECE <= 0.08"] == UNDECIDED
+        assert verdicts[f"{prefix}Skill over the base rate > 0"] == UNDECIDED
+        assert verdicts[f"{prefix}Accuracy >= 0.85"] == PASS

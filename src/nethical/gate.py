@@ -54,7 +54,6 @@ LEVEL = 0.95
 FAIRNESS_ALPHA = 0.05
 FEWEST_FAIRNESS_ROWS = 100
 FEWEST_GROUPS = 30
-PROBABILITY_WORDS = ("ECE", "Skill over the base rate")
 
 
 class Verdict(StrEnum):
@@ -205,20 +204,18 @@ def decide(evidence: Evidence, limits: Limits) -> Decision:
         limits: What must be reached.
     """
     criteria = [
-        *_held(evidence.gate, evidence.threshold, limits, ""),
+        *_held(evidence, evidence.gate, limits, ""),
         _recall(evidence.gate, evidence.threshold, evidence.min_recall),
     ]
     if evidence.is_probed:
         criteria.append(_leaks(evidence.unaccepted_leaks))
     for name, scored in evidence.challenges.items():
-        held = _held(scored, evidence.threshold, limits, f"{name}: ")
+        held = _held(evidence, scored, limits, f"{name}: ")
         # A set of one class (red-team cases, say) has no base rate to beat.
         one_class = len(np.unique(scored.y_true)) == 1
         criteria += held[:-1] if one_class else held
     if evidence.fairness:
-        criteria.append(_fairness(evidence, limits))
-    if not evidence.is_calibrated:
-        criteria = [_uncalibrated(criterion) for criterion in criteria]
+        criteria.append(_of_probabilities(evidence, _fairness(evidence, limits)))
     if evidence.reference is not None:
         criteria.append(_not_worse(evidence.gate, evidence.reference))
     if evidence.gate.groups is not None:
@@ -226,9 +223,9 @@ def decide(evidence: Evidence, limits: Limits) -> Decision:
     return _verdict(criteria)
 
 
-def _uncalibrated(criterion: Criterion) -> Criterion:
-    """Return a criterion that asks for probabilities as undecided; others as they are."""
-    if not any(word in criterion.name for word in PROBABILITY_WORDS):
+def _of_probabilities(evidence: Evidence, criterion: Criterion) -> Criterion:
+    """Return a criterion that asks for probabilities, undecided where there are none."""
+    if evidence.is_calibrated:
         return criterion
     return Criterion(
         criterion.name,
@@ -284,20 +281,22 @@ def compare(y_true: Labels, newcomer: Floats, current: Floats, groups: Groups) -
     return Comparison(difference, len(y_true), worse=difference.low > 0)
 
 
-def _held(scored: ScoredSet, threshold: float, limits: Limits, prefix: str) -> list[Criterion]:
+def _held(evidence: Evidence, scored: ScoredSet, limits: Limits, prefix: str) -> list[Criterion]:
     """Return the criteria that every set must hold."""
     y_true, y_proba, groups = scored.y_true, scored.y_proba, scored.groups
     if len(y_true) == 0 or not np.all(np.isfinite(y_proba)):
         calibration_error = right = gain = UNDEFINED
     else:
         calibration_error = ece_debiased(y_true, y_proba, groups, level=LEVEL)
-        right = _exact((y_true == 1) == (y_proba >= threshold), groups)
+        right = _exact((y_true == 1) == (y_proba >= evidence.threshold), groups)
         gain = brier_skill(y_true, y_proba, groups, level=LEVEL)
     n = len(y_true)
+    error = _at_most(f"{prefix}ECE <= {limits.max_ece:g}", calibration_error, limits.max_ece, n)
+    skill = _at_least(f"{prefix}Skill over the base rate > 0", gain, 0.0, n, strict=True)
     return [
-        _at_most(f"{prefix}ECE <= {limits.max_ece:g}", calibration_error, limits.max_ece, n),
+        _of_probabilities(evidence, error),
         _at_least(f"{prefix}Accuracy >= {limits.min_accuracy:g}", right, limits.min_accuracy, n),
-        _at_least(f"{prefix}Skill over the base rate > 0", gain, 0.0, n, strict=True),
+        _of_probabilities(evidence, skill),
     ]
 
 
