@@ -24,6 +24,8 @@ __all__ = [
     "PastDerived",
     "ReferenceEvaluated",
     "RolesInferred",
+    "RunAborted",
+    "RunEnded",
     "RunStarted",
     "SourceFellBack",
     "StageFailed",
@@ -214,3 +216,28 @@ class StageFailed(Fact):
     stage: str
     error: str
     message: str
+
+
+@dataclass(frozen=True)
+class RunEnded(Fact):
+    """A run ended: ``outcome`` is completed, failed or interrupted.
+
+    ``events_digest`` is over the leaf hashes of the ``event_count`` facts before it.
+    """
+
+    event_type = "run_ended"
+    outcome: str
+    error: str | None
+    event_count: int
+    events_digest: str
+
+
+@dataclass(frozen=True)
+class RunAborted(Fact):
+    """A run was found dead: it began, did not end, and no process holds its lock."""
+
+    event_type = "training_aborted"
+    outcome: str
+    noticed_by: str
+    event_count: int
+    events_digest: str
