@@ -16,6 +16,7 @@ from nethical.audit.files import TEMPORARY, Folder
 from nethical.audit.journal import first_index, scan_records
 from nethical.audit.merkle import leaf_hashes
 from nethical.audit.reading import JOURNAL, MAX_JOURNAL_BYTES, SealedTree, no_log
+from nethical.audit.rotation import believed_keys, signer
 from nethical.audit.sealed import SealedCheck
 from nethical.audit.tiles import TILE_WIDTH, RightEdge, Tile
 from nethical.errors import IntegrityError
@@ -44,7 +45,8 @@ def examine(
 
     Args:
         path: The log's folder, which may be read-only.
-        key: The log's key, from elsewhere; without it no signature is believed or checked.
+        key: A key of the log, from elsewhere, which leads to those that it was rotated from or
+            to; without it no signature is believed or checked.
         known: Checkpoints of the log that were kept elsewhere, verified by who gives them.
         contents: Whether to check that each entry is canonical JSON.
         each: Given the index of the first, and the entries of each bundle, in order.
@@ -61,6 +63,7 @@ class _Examination:
     def __init__(self, path: Path, key: VerifierKey | None, found: Examined) -> None:
         self._folder = Folder(path)
         self._key = key
+        self._keys = believed_keys(path, [key]) if key else []
         self._found = found
         self._unsealed: list[bytes] = []
 
@@ -127,7 +130,8 @@ class _Examination:
         try:
             open_checkpoint(note, self._key)
         except IntegrityError as error:
-            self._found.fault(name, None, "signature", error.what)
+            if not signer(note, self._keys):
+                self._found.fault(name, None, "signature", error.what)
         return claimed
 
     def _journal(self) -> bytes | None:
@@ -200,12 +204,14 @@ class _Examination:
         if size not in numbers:
             what = "the checkpoint is not kept among those that were signed"
             self._found.fault(f"checkpoints/{size}", None, "missing", what)
+        latest = 0
         for number in sorted(numbers):
             name = f"checkpoints/{number}"
             kept = self._note(name)
             claimed = self._opened(name, kept, mismatch=checkpoint) if kept is not None else None
-            if claimed is None:
+            if kept is None or claimed is None:
                 continue
+            latest = self._check_order(name, kept, latest)
             if claimed.tree_size != number:
                 what = f"it is of {claimed.tree_size} entries"
                 self._found.fault(name, None, "changed", what)
@@ -219,6 +225,16 @@ class _Examination:
                 self._found.fault(name, None, "fork", what)
             else:
                 self._found.checkpoints += 1
+
+    def _check_order(self, name: str, note: bytes, latest: int) -> int:
+        """Return the number of the key that signed a note, which must not be one before."""
+        key = signer(note, self._keys)
+        if key is None:
+            return latest
+        if self._keys.index(key) < latest:
+            what = f"it is signed by a key that was replaced: {key.name}+{key.key_id.hex()}"
+            self._found.fault(name, None, "signature", what)
+        return max(latest, self._keys.index(key))
 
     def _root_ahead(self, number: int, size: int) -> bytes | None:
         """Return the root at a size that only the journal reaches, None when it does not."""

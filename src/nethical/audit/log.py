@@ -20,7 +20,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from nethical.audit import recovery
-from nethical.audit.checkpoint import Checkpoint, sign_checkpoint
+from nethical.audit.checkpoint import Checkpoint, read_checkpoint, sign_checkpoint
 from nethical.audit.entries import encode_entry
 from nethical.audit.files import Folder
 from nethical.audit.journal import CHAIN_BYTES, pack_records, scan_records
@@ -28,11 +28,12 @@ from nethical.audit.merkle import leaf_hashes
 from nethical.audit.notes import VerifierKey, check_name
 from nethical.audit.reading import JOURNAL, SealedTree
 from nethical.audit.recovery import State
+from nethical.audit.rotation import rotated, signer
 from nethical.audit.tiles import TILE_WIDTH, RightEdge, Tile, encode_bundle
 from nethical.errors import IntegrityError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -109,6 +110,7 @@ class Log:
         origin: The log's name; a new log gets a random one when None.
         seal_every: Seal when this many entries wait.
         on_recovery: Makes the entry that is logged when a torn record was cut off.
+        earlier: Keys that the key replaced; a log that one of them signs is handed over.
 
     Raises:
         IntegrityError: The log was changed, or another key signed it.
@@ -123,6 +125,7 @@ class Log:
         origin: str | None = None,
         seal_every: int = TILE_WIDTH,
         on_recovery: Callable[[int], Any] = note_recovery,
+        earlier: Sequence[Ed25519PrivateKey] = (),
     ) -> None:
         if origin is not None:
             check_name(origin)
@@ -139,6 +142,7 @@ class Log:
         with self._writing():
             recovery.begin(self._folder, origin or new_origin(), key)
             with self._folder.appending(JOURNAL) as journal:
+                self._take_over(journal, earlier)
                 state = self._keep(self._current(journal))
         self.origin = state.checkpoint.origin
 
@@ -182,8 +186,22 @@ class Log:
             IntegrityError: The log was changed by others than its writers.
         """
         with self._writing(), self._folder.appending(JOURNAL) as journal:
-            state = self._keep(self._seal(journal, self._current(journal)))
+            state = self._keep(self._seal(journal, self._current(journal), self._key))
         return Sealed(state.checkpoint, state.note)
+
+    def _take_over(self, journal: Appendable, earlier: Sequence[Ed25519PrivateKey]) -> None:
+        """Let the key that signed so far, if it is an earlier one, hand the log over."""
+        note = self._folder.read("checkpoint", 1 << 20) or b""
+        origin = read_checkpoint(note).origin if note and earlier else ""
+        for old in earlier:
+            if signer(note, [VerifierKey.of(origin, old)]):
+                state = recovery.load(self._folder, old, self._named)
+                told = [self._on_recovery(state.torn_bytes)] if state.torn_bytes else []
+                told.append(rotated(*(VerifierKey.of(origin, key) for key in (old, self._key))))
+                self._acknowledge(journal, state, [encode_entry(each) for each in told])
+                state = self._seal(journal, state, old)
+                self._folder.replace("checkpoint", sign_checkpoint(state.checkpoint, self._key))
+                return
 
     def _commit(self, entries: list[bytes]) -> range:
         with self._writing(), self._folder.appending(JOURNAL) as journal:
@@ -191,7 +209,7 @@ class Log:
             first = state.size
             self._acknowledge(journal, state, entries)
             if len(state.unsealed) >= self._seal_every:
-                state = self._seal(journal, state)
+                state = self._seal(journal, state, self._key)
             self._keep(state)
         return range(first, first + len(entries))
 
@@ -248,7 +266,7 @@ class Log:
         state.head, state.synced = head, True
         state.journal_bytes += len(content)
 
-    def _seal(self, journal: Appendable, state: State) -> State:
+    def _seal(self, journal: Appendable, state: State, key: Ed25519PrivateKey) -> State:
         if not state.unsealed:
             return state
         if not state.synced:
@@ -263,7 +281,7 @@ class Log:
                 self._folder.create(tile.path, hashes)
         self._folder.sync_folders()
         checkpoint = Checkpoint(state.checkpoint.origin, state.size, edge.root())
-        note = self._sign(checkpoint)
+        note = self._sign(checkpoint, key)
         recovery.finish_seal(self._folder, journal, old_size, checkpoint.tree_size)
         identity = self._folder.identity("checkpoint")
         return State(note, identity, checkpoint, edge, checkpoint.root_hash, bundle=bundle)
@@ -295,8 +313,8 @@ class Log:
             )
         return encode_bundle(entries)
 
-    def _sign(self, checkpoint: Checkpoint) -> bytes:
-        note = sign_checkpoint(checkpoint, self._key)
+    def _sign(self, checkpoint: Checkpoint, key: Ed25519PrivateKey) -> bytes:
+        note = sign_checkpoint(checkpoint, key)
         self._folder.create(f"checkpoints/{checkpoint.tree_size}", note)
         self._folder.sync_folders()
         self._folder.replace("checkpoint", note)

@@ -1,0 +1,152 @@
+"""Keys of a log that follow each other: who may sign after a rotation, and how that is known.
+
+The old key seals an entry that names its successor, and nothing after it; the successor signs
+that same head again and everything that comes. Whoever believes one key of a log can so follow
+to the others: forward by what a believed key has sealed, backward by what the log tells.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from nethical.audit import merkle
+from nethical.audit.checkpoint import Checkpoint, read_checkpoint
+from nethical.audit.entries import decode_entry
+from nethical.audit.files import Folder
+from nethical.audit.notes import VerifierKey, open_note
+from nethical.audit.reading import LogReader, SealedTree, no_log
+from nethical.errors import IntegrityError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+__all__ = ["believed_keys", "open_log", "rotated", "signer"]
+
+_MAX_NOTE = 1 << 20
+
+
+def rotated(old: VerifierKey, new: VerifierKey) -> dict[str, Any]:
+    """Return the entry by which an old key hands a log over to a new one."""
+    return {
+        "event_type": "key_rotated",
+        "old_key": old.to_vkey(),
+        "new_key": new.to_vkey(),
+    }
+
+
+def signer(note: bytes, keys: Sequence[VerifierKey]) -> VerifierKey | None:
+    """Return the last of the keys that a checkpoint is signed by, None when none is.
+
+    A line of one of them that does not fit the text makes the whole note worthless.
+    """
+    try:
+        opened = open_note(note, keys)
+        origin = Checkpoint.from_text(opened.text).origin
+    except IntegrityError:
+        return None
+    lines = {(line.name, line.key_id) for line in opened.verified}
+    fitting = [k for k in keys if k.name == origin and (k.name, k.key_id) in lines]
+    return fitting[-1] if fitting else None
+
+
+def open_log(path: Path, named: Sequence[VerifierKey]) -> LogReader:
+    """Return a reader of a log whose head is signed by a named key, or by one that followed it.
+
+    Raises:
+        IntegrityError: There is no log, or no named key leads to its head.
+    """
+    note = Folder(path).read("checkpoint", _MAX_NOTE)
+    if note is None:
+        raise no_log(path)
+    keys = believed_keys(path, named)
+    current = signer(note, keys)
+    if current is None:
+        told = ", ".join(f"{key.name}+{key.key_id.hex()}" for key in named) or "none"
+        raise IntegrityError(
+            f"{path / 'checkpoint'} is not signed by a believed key ({told}), nor by one that "
+            "followed it",
+            mend="name the log's key with --key: the line that `nethical audit key` prints where "
+            "the log is written",
+        )
+    return LogReader(path, current)
+
+
+@dataclass(frozen=True)
+class _Signed:
+    """A checkpoint of the log, with the bytes of its note."""
+
+    checkpoint: Checkpoint
+    note: bytes
+
+
+def believed_keys(path: Path, named: Sequence[VerifierKey]) -> list[VerifierKey]:
+    """Return the named keys of a log and those that follow from them, the oldest first.
+
+    Args:
+        path: The log's folder.
+        named: The keys that the caller believes.
+    """
+    folder = Folder(path)
+    with folder.reading():
+        signed = _signed(folder)
+    if not signed or all(signer(each.note, named) for each in signed):
+        return list(named)
+    tree = SealedTree(folder, signed[-1].checkpoint.tree_size)
+    keys = list(named)
+    for before, after in pairwise(signed):
+        if signer(before.note, keys) and not signer(after.note, keys):
+            _follow(tree, before, before, keys, forward=True)
+    for before, after in reversed(list(pairwise(signed))):
+        if signer(after.note, keys) and not signer(before.note, keys):
+            _follow(tree, before, after, keys, forward=False)
+    return keys
+
+
+def _signed(folder: Folder) -> list[_Signed]:
+    """Return the checkpoints that the log kept, by size, its head last; bad ones are left out."""
+    names = [n for n in folder.names("checkpoints") if re.fullmatch(r"0|[1-9]\d{0,18}", n)]
+    files = [f"checkpoints/{size}" for size in sorted(map(int, names))]
+    found = []
+    for file in [*files, "checkpoint"]:
+        try:
+            note = folder.read(file, _MAX_NOTE) or b""
+            found.append(_Signed(read_checkpoint(note), note))
+        except IntegrityError:
+            continue  # `examine` says what is wrong with it
+    head = found[-1].checkpoint.tree_size if found else 0
+    return [each for each in found if each.checkpoint.tree_size <= head]
+
+
+def _follow(
+    tree: SealedTree, before: _Signed, witness: _Signed, keys: list[VerifierKey], *, forward: bool
+) -> None:
+    """Add the key on the other side of a rotation, if the log tells of one there.
+
+    Args:
+        tree: The log's tree.
+        before: The last checkpoint of the old key; the entry that it ends with is looked at.
+        witness: A checkpoint that a believed key signed; its root vouches for that entry.
+        keys: The keys believed so far.
+        forward: Whether the old key is believed, else the new one.
+    """
+    index = before.checkpoint.tree_size - 1
+    size, root = witness.checkpoint.tree_size, witness.checkpoint.root_hash
+    if index < 0:
+        return
+    try:
+        entry = tree.entries(index // 256)[index % 256]
+        proof = merkle.inclusion_proof(index, size, tree.node)
+        merkle.verify_inclusion(merkle.leaf_hash(entry), index, size, proof, root)
+        document = decode_entry(entry)
+        old, new = (VerifierKey.from_vkey(document[key]) for key in ("old_key", "new_key"))
+    except (IntegrityError, UsageError, ValueError, KeyError, TypeError, IndexError):
+        return  # no rotation that can be believed: the checkpoint beyond it stays unsigned
+    if document.get("event_type") != "key_rotated" or old.name != new.name:
+        return
+    known, other = (old, new) if forward else (new, old)
+    if known in keys and other not in keys:
+        keys.insert(keys.index(known) + forward, other)
