@@ -277,3 +277,39 @@ def test_a_home_that_cannot_be_made_is_a_clear_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(StorageError):
         Keys(Path(tmp_path / "file" / "home")).bundle_key()
+
+
+@pytest.mark.parametrize("kind", ["log", "bundle", "row"])
+def test_a_rotation_makes_a_new_key_and_keeps_the_old_one_for_the_user_alone(keys, kind):
+    first, second = keys.rotate(kind)
+    assert first != second
+    assert keys.rotate(kind)[0] == second
+    files = [keys.home / f"{kind}.{n}.key" for n in (1, 2)] + [keys.home / f"{kind}.key"]
+    assert len({file.read_bytes() for file in files}) == 3
+    assert all(mode_of(file) == 0o600 for file in files)
+
+
+def test_what_an_old_key_signed_is_still_believed_and_recognised(keys):
+    bundle, row, log = keys.fingerprint(), keys.row_key(), keys.log_key()
+    for kind in ("bundle", "row", "log"):
+        keys.rotate(kind)
+    assert bundle in keys.trusted()
+    assert keys.fingerprint() != bundle
+    assert keys.row_keys() == [keys.row_key(), row]
+    raw = [key.private_bytes_raw() for key in keys.log_keys()]
+    assert raw == [keys.log_key().private_bytes_raw(), log.private_bytes_raw()]
+
+
+def test_no_log_key_is_made_only_to_look_who_is_believed(keys):
+    assert keys.log_keys() == []
+    assert keys.trusted_log_keys() == []
+    assert not keys.home.exists()
+
+
+def test_a_verifier_key_of_another_log_is_kept_among_the_trusted(keys):
+    keys.trust_log_key("a.example/log+12345678+AAAA")
+    keys.trust_log_key("a.example/log+12345678+AAAA")
+    assert keys.trusted_log_keys() == ["a.example/log+12345678+AAAA"]
+    (keys.home / "trusted").chmod(0o777)
+    with pytest.raises(IntegrityError, match="others may write to"):
+        keys.trusted_log_keys()

@@ -104,13 +104,14 @@ class Keys:
             IntegrityError: The file is damaged, open to others, or another user's.
             StorageError: It cannot be read or written.
         """
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+        return _log_key(self._made(_LOG_KEY, _new_log_key), self.home / _LOG_KEY)
 
-        path = self.home / _LOG_KEY
-        key = _loaded_key(self._made(_LOG_KEY, _new_log_key), path)
-        if not isinstance(key, Ed25519PrivateKey):
-            raise _damaged(path)
-        return key
+    def earlier_log_keys(self) -> list[Ed25519PrivateKey]:
+        """Return the keys that the log key replaced, newest first.
+
+        They hand over the logs that they signed, each when it is next written.
+        """
+        return [_log_key(_read_private(file), file) for file in self._earlier(_LOG_KEY)]
 
     def row_key(self) -> bytes:
         """Return the 32 bytes that blind row digests; the first call makes them.
@@ -131,7 +132,7 @@ class Keys:
         An earlier key is read from ``row.{n}.key``, the higher ``n`` the newer.
         """
         newest = self.row_key()
-        older = [_row_key(_read_private(file), file) for file in self._older_row_keys()]
+        older = [_row_key(_read_private(file), file) for file in self._earlier(_ROW_KEY)]
         return list(dict.fromkeys([newest, *older]))
 
     def export_row_key(self, destination: Path) -> None:
@@ -176,14 +177,19 @@ class Keys:
             UsageError: The file holds no P-256 public key in PEM form.
             StorageError: It cannot be read, or the key cannot be kept.
         """
-        key = _public_key(file, UsageError, _SHOW_PEM)
+        return self._believe(_public_key(file, UsageError, _SHOW_PEM))
+
+    def _believe(self, key: EllipticCurvePublicKey) -> str:
         known = fingerprint(key)
+        self._keep_trusted(f"{known.removeprefix('SHA256:')}.pem", public_pem(key))
+        return known
+
+    def _keep_trusted(self, name: str, content: bytes) -> None:
         folder = self.home / "trusted"
         durable.make_folder(folder, mode=0o700)
         with durable.lock(folder):
             durable.sweep(folder)
-            durable.write(folder / f"{known.removeprefix('SHA256:')}.pem", public_pem(key))
-        return known
+            durable.write(folder / name, content)
 
     def _made(self, name: str, make: Callable[[], bytes]) -> bytes:
         """Return the content of a private file, made first if it is not there."""
@@ -197,14 +203,64 @@ class Keys:
         _check_closed(self.home, _WRITABLE_BY_OTHERS, "write to", "chmod go-w")
         return _read_private(path)
 
-    def _older_row_keys(self) -> list[Path]:
-        """Return the files of earlier row keys, newest first."""
-        numbered = {
+    def log_keys(self) -> list[Ed25519PrivateKey]:
+        """Return the log key, if it was made already, and those that it replaced, newest first."""
+        own = [self.log_key()] if _status(self.home / _LOG_KEY) else []
+        return own + self.earlier_log_keys()
+
+    def trusted_log_keys(self) -> list[str]:
+        """Return the verifier keys of others' logs that are believed, each a line of text."""
+        folder = self.home / "trusted"
+        files = sorted(folder.glob("*.vkey"))
+        for path in (self.home, folder, *files):
+            _check_closed(path, _WRITABLE_BY_OTHERS, "write to", "chmod go-w")
+        return [durable.read(file).decode(errors="replace").strip() for file in files]
+
+    def trust_log_key(self, vkey: str) -> None:
+        """Believe the log of a verifier key, which the caller has checked, from now on."""
+        name = hashlib.sha256(vkey.encode()).hexdigest()
+        self._keep_trusted(f"{name}.vkey", f"{vkey}\n".encode())
+
+    def rotate(self, kind: str) -> tuple[str, str]:
+        """Replace a key by a new one, keep the old, and return the fingerprints of both.
+
+        What the old key signed stays believed, and rows that the old row key blinded can still
+        be recognised.
+
+        Args:
+            kind: ``log``, ``bundle`` or ``row``.
+
+        Raises:
+            IntegrityError: The key file is damaged, open to others, or another user's.
+            StorageError: It cannot be read or written.
+        """
+        name, make, told = _KINDS[kind]
+        old = self._made(name, make)
+        before, new = told(old, self.home / name), make()
+        if kind == "bundle":
+            self._believe(self.bundle_key().public_key())
+        with durable.lock(self.home):
+            if _read_private(self.home / name) != old:
+                raise StorageError(
+                    f"another process rotates {self.home / name}", mend="run it alone"
+                )
+            number = max(self._numbered(name), default=0) + 1
+            durable.write(self.home / f"{kind}.{number}.key", old, mode=0o600)
+            durable.write(self.home / name, new, mode=0o600)
+        return before, told(new, self.home / name)
+
+    def _numbered(self, name: str) -> dict[int, Path]:
+        """Return the files of earlier keys of a kind by their number."""
+        kind = name.removesuffix(".key")
+        return {
             int(match[1]): file
-            for file in self.home.glob("row.*.key")
-            if (match := re.fullmatch(r"row\.([1-9]\d*)\.key", file.name))
+            for file in self.home.glob(f"{kind}.*.key")
+            if (match := re.fullmatch(rf"{kind}\.([1-9]\d*)\.key", file.name))
         }
-        return [numbered[number] for number in sorted(numbered, reverse=True)]
+
+    def _earlier(self, name: str) -> list[Path]:
+        """Return the files of earlier keys of a kind, newest first."""
+        return [file for _, file in sorted(self._numbered(name).items(), reverse=True)]
 
 
 _SHOW_PEM = "give what `nethical keys show --pem` prints on the machine of that key"
@@ -236,6 +292,15 @@ def _row_key(content: bytes, path: Path) -> bytes:
     if len(content) != _ROW_KEY_BYTES:
         raise _damaged(path)
     return content
+
+
+def _log_key(pem: bytes, path: Path) -> Ed25519PrivateKey:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key = _loaded_key(pem, path)
+    if not isinstance(key, Ed25519PrivateKey):
+        raise _damaged(path)
+    return key
 
 
 def _loaded_key(pem: bytes, path: Path) -> PrivateKeyTypes:
@@ -308,3 +373,19 @@ def _damaged(path: Path) -> IntegrityError:
         f"the key file {path} is damaged",
         mend="restore it from a backup; if there is none, move it away and a new one is made",
     )
+
+
+def _log_key_name(pem: bytes, path: Path) -> str:
+    public = _log_key(pem, path).public_key().public_bytes_raw()
+    return "SHA256:" + hashlib.sha256(public).hexdigest()
+
+
+_KINDS: dict[str, tuple[str, Callable[[], bytes], Callable[[bytes, Path], str]]] = {
+    "log": (_LOG_KEY, _new_log_key, _log_key_name),
+    "bundle": (
+        _BUNDLE_KEY,
+        _new_bundle_key,
+        lambda pem, path: fingerprint(_private_key(pem, path).public_key()),
+    ),
+    "row": (_ROW_KEY, _new_row_key, lambda key, path: row_key_name(_row_key(key, path))),
+}
