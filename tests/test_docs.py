@@ -228,10 +228,10 @@ def test_the_first_command_prints_what_the_readme_shows(reader):
 
 
 def test_the_script_is_the_command(tmp_path):
-    words = [sys.executable, ROOT / SCRIPT, "--model-type", "logistic", "--enable-audit"]
+    words = [sys.executable, ROOT / SCRIPT, "--model-type", "logistic", "--enable-phase89"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[0].endswith("the audit log is not part of this release")
+    assert done.stderr.splitlines()[0].endswith("governance is not part of this release")
 
 
 def test_the_readme_has_one_command_to_install_and_test():

@@ -151,6 +151,11 @@ class Log:
         return self._size
 
     @property
+    def stopped(self) -> bool:
+        """Return whether an error has stopped the log: nothing more is written here."""
+        return bool(self._errors)
+
+    @property
     def key(self) -> VerifierKey:
         """Return the key by which others verify this log."""
         return VerifierKey.of(self.origin, self._key)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from nethical.audit.entries import decode_entry
@@ -22,7 +21,16 @@ if TYPE_CHECKING:
 
     from nethical.audit.reading import LogReader
 
-__all__ = ["Event", "LoggedRun", "events", "events_digest", "find_run", "run_ids"]
+__all__ = [
+    "ENDS",
+    "IN_ORDER",
+    "Event",
+    "LoggedRun",
+    "events",
+    "events_digest",
+    "find_run",
+    "run_ids",
+]
 
 IN_ORDER = (
     *("training_start", "data_loaded", "data_split", "training_completed"),
@@ -88,37 +96,6 @@ class LoggedRun:
         """Return ``completed``, ``failed``, ``interrupted``, ``aborted``, or ``not ended``."""
         ended = self.ended
         return "not ended" if ended is None else str(ended.document.get("outcome"))
-
-    def faults(self) -> list[tuple[int, str]]:
-        """Return what is missing or out of place: the index of an entry, and what is wrong."""
-        found: list[tuple[int, str]] = []
-        first, last = self.events[0], self.events[-1]
-        kinds = [event.event_type for event in self.events]
-        if kinds[0] != IN_ORDER[0]:
-            found.append((first.index, f"run {self.run_id} begins with {kinds[0]}"))
-        told = [kind for kind in kinds if kind in IN_ORDER]
-        expected = IN_ORDER if self.outcome == "completed" else IN_ORDER[: len(told)]
-        if tuple(told) != expected:
-            what = f"run {self.run_id}, {self.outcome}, has the events {', '.join(told)}"
-            found.append((last.index, f"{what} instead of {', '.join(expected)}"))
-        ended = self.ended
-        if ended is not None:
-            if ended is not last:
-                found.append((last.index, f"run {self.run_id} goes on after its end"))
-            before = self.events[: self.events.index(ended)]
-            count, digest = (ended.document.get(key) for key in ("event_count", "events_digest"))
-            if (count, digest) != (len(before), events_digest(e.leaf_hash for e in before)):
-                what = f"run {self.run_id} ended after {count} events; {len(before)} are here"
-                found.append((ended.index, f"{what}, or others than it had"))
-        return found
-
-    def clock_faults(self) -> list[tuple[int, str]]:
-        """Return where the clock went back between two events."""
-        return [
-            (after.index, f"the clock went back from {before.at} to {after.at}")
-            for before, after in pairwise(self.events)
-            if after.at < before.at
-        ]
 
 
 def events_digest(leaf_hashes: Iterable[bytes]) -> str:

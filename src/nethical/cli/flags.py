@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from argparse import SUPPRESS
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from nethical.errors import UsageError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
 
-__all__ = ["add_registry_flags"]
+__all__ = ["DEFAULT_AUDIT_PATH", "add_audit_flags", "add_registry_flags", "audit_path"]
+
+DEFAULT_AUDIT_PATH = "training_audit_logs"
 
 
 def add_registry_flags(parser: argparse.ArgumentParser) -> None:
@@ -23,3 +29,48 @@ def add_registry_flags(parser: argparse.ArgumentParser) -> None:
         help="a public key to believe for this call (repeatable)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+
+
+def add_audit_flags(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup, *, anchors: bool = False
+) -> None:
+    """Add whether, and where, what happens is logged."""
+    parser.add_argument(
+        "--enable-audit",
+        action="store_true",
+        default=SUPPRESS,
+        help="log every fact in a Merkle log that anybody can verify",
+    )
+    parser.add_argument(
+        "--audit-path",
+        metavar="DIR",
+        default=DEFAULT_AUDIT_PATH,
+        help="the audit folder",
+    )
+    if anchors:
+        parser.add_argument(
+            "--anchor",
+            action="append",
+            metavar="SPEC",
+            default=SUPPRESS,
+            help="keep checkpoints elsewhere too: file:PATH, git:REPO or command:PROGRAM "
+            "(repeatable)",
+        )
+
+
+def audit_path(given: Mapping[str, Any]) -> Path | None:
+    """Return the audit folder that was asked for, None when none was.
+
+    Raises:
+        UsageError: A flag of the audit was given, but not the one that enables it.
+    """
+    if given.get("enable_audit"):
+        return Path(given["audit_path"])
+    for flag, absent in (("audit_path", DEFAULT_AUDIT_PATH), ("anchor", None)):
+        if given.get(flag) != absent:
+            name = "--" + flag.replace("_", "-")
+            raise UsageError(
+                f"{name} is given, but --enable-audit is not",
+                mend=f"pass --enable-audit as well, or leave {name} out",
+            )
+    return None

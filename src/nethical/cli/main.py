@@ -22,6 +22,7 @@ COMMANDS = {
     "predict": "score a file or folder of any size",
     "evaluate": "measure and judge a model on other data",
     "models": "the registry: list, show, verify, promote, roll back, export, prune",
+    "audit": "verify the audit log, read it, prove what it holds",
     "keys": "your keys, and whose others are believed",
 }
 INTERRUPTED = 130

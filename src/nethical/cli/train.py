@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nethical.cli.flags import audit_path
 from nethical.cli.train_flags import ABSENT_PARTS, add_flags, flag_name
 from nethical.errors import DataError, NethicalError, RefusedError, UsageError
 from nethical.models.catalog import names
@@ -20,6 +21,7 @@ from nethical.models.catalog import names
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from nethical.audit.sink import AuditSink, RunAudit
     from nethical.cli.console import Console
     from nethical.pipeline import Outcome
     from nethical.plan import Plan
@@ -45,6 +47,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Train as asked and print what came out."""
     given = vars(args)
     _refuse_absent(given)
+    audit_path(given)
     types = _types(given)
     if len(types) > 1:
         return _run_several(types, given, console)
@@ -56,35 +59,78 @@ def run(args: argparse.Namespace, console: Console) -> int:
         if console.json_output:
             console.json(found)
         return 0
-    outcome = _train(plan, given, console, data_digest)
+    trained = _train(plan, given, console, data_digest)
     if original is not None:
-        _compare_with_original(outcome, original.folder, console)
+        _compare_with_original(trained.outcome, original.folder, console)
     if console.json_output:
-        console.json(document(outcome))
-    _fail_on_refusal(given, [outcome])
+        console.json(document(trained))
+    _fail_on_refusal(given, [trained.outcome])
     return 0
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A run that came to its end: what it led to, and where its audit stands, if there is one."""
+
+    outcome: Outcome
+    audit: RunAudit | None
+
+
 @contextmanager
-def _listening(given: dict[str, Any], console: Console) -> Iterator[Run]:
-    """Give a run whose facts the console tells, with progress bars."""
+def _listening(
+    given: dict[str, Any], console: Console, audit: AuditSink | None = None
+) -> Iterator[Run]:
+    """Give a run whose facts are logged, if they are to be, and told by the console."""
     from nethical.cli.narrator import Narrator
     from nethical.run import Run
 
     narrator = Narrator(console, verbose=given.get("verbose", False))
     with narrator.progress() as progress:
-        yield Run([narrator], progress=progress)
+        yield Run([*([audit] if audit else []), narrator], progress=progress)
 
 
 def _train(
     plan: Plan, given: dict[str, Any], console: Console, data_digest: str | None = None
-) -> Outcome:
+) -> Trained:
     from nethical.pipeline import train
 
-    with _listening(given, console) as listening:
-        return train(
+    with ExitStack() as stack:
+        audit = _audit(given, console, stack)
+        listening = stack.enter_context(_listening(given, console, audit))
+        outcome = train(
             plan, run=listening, data_digest=data_digest, resume=given.get("resume", False)
         )
+    if audit is None or audit.audit is None:
+        return Trained(outcome, None)
+    tell_audit(audit.audit, console)
+    return Trained(outcome, audit.audit)
+
+
+def _audit(given: dict[str, Any], console: Console, stack: ExitStack) -> AuditSink | None:
+    """Return what logs the run, None when that was not asked for."""
+    path = audit_path(given)
+    if path is None:
+        return None
+    from nethical.audit.anchors import anchor
+    from nethical.audit.sink import AuditSink
+    from nethical.keys import Keys, default_home
+
+    anchors = [anchor(spec) for spec in given.get("anchor", ())]
+    audit = stack.enter_context(AuditSink(path, Keys(default_home()), anchors=anchors))
+    console.info(f"Merkle audit logging enabled: {path} (log {audit.log.origin})")
+    return audit
+
+
+def tell_audit(audit: RunAudit, console: Console) -> None:
+    """Print where the audit of a run stands, and the checkpoint to keep elsewhere."""
+    console.line(f"[INFO] Merkle root: {audit.merkle_root}")
+    console.info(f"Audit log: {audit.path}, {audit.tree_size:,} entries")
+    for spec in audit.anchors:
+        console.info(f"Checkpoint kept and read back: {spec}")
+    if not audit.anchors:
+        console.info("Keep this checkpoint elsewhere; it shows if the log is ever set back:")
+        if not console.quiet:
+            console.line("  " + audit.note.decode().rstrip().replace("\n", "\n  "))
 
 
 def _fail_on_refusal(given: dict[str, Any], outcomes: Sequence[Outcome]) -> None:
@@ -106,7 +152,7 @@ def _run_several(types: Sequence[str], given: dict[str, Any], console: Console) 
         )
     console.info(f"Training {len(types)} model types: {', '.join(types)}")
     plans = {model_type: _plan({**given, "model_type": model_type}) for model_type in types}
-    outcomes: dict[str, Outcome] = {}
+    outcomes: dict[str, Trained] = {}
     errors: dict[str, NethicalError] = {}
     shown: list[dict[str, Any]] = []
     for model_type, plan in plans.items():
@@ -127,13 +173,13 @@ def _run_several(types: Sequence[str], given: dict[str, Any], console: Console) 
     if errors:
         failed, first = next(iter(errors.items()))
         raise type(first)(f"{failed}: {first.what}", mend=first.mend)
-    _fail_on_refusal(given, list(outcomes.values()))
+    _fail_on_refusal(given, [trained.outcome for trained in outcomes.values()])
     return 0
 
 
 def _summarise(
     types: Sequence[str],
-    outcomes: dict[str, Outcome],
+    outcomes: dict[str, Trained],
     errors: dict[str, NethicalError],
     console: Console,
 ) -> None:
@@ -144,7 +190,7 @@ def _summarise(
         if model_type in errors:
             console.line(f"  {model_type}: ✗ FAILED: {errors[model_type].what}")
             continue
-        outcome = outcomes[model_type]
+        outcome = outcomes[model_type].outcome
         metrics = outcome.judged.evaluation.metrics_document()
         told = ", ".join(
             f"{name} {'unknown' if metrics[name] is None else format(metrics[name], '.4f')}"
@@ -281,7 +327,7 @@ def _columns(given: dict[str, Any]) -> dict[str, str]:
 # With --from-run the plan is the stored one; these flags say nothing of it, or may differ.
 BESIDE_A_STORED_PLAN = {
     *("command", "run", "from_run", "dry_run", "json", "quiet", "verbose", "fail_on_refusal"),
-    *("models_dir", "name", "resume"),
+    *("models_dir", "name", "resume", "enable_audit", "audit_path", "anchor"),
 }
 DEFAULTS = {
     "epochs": 10,
@@ -351,8 +397,9 @@ def _dry_run(
     }
 
 
-def document(outcome: Outcome) -> dict[str, Any]:
+def document(trained: Trained) -> dict[str, Any]:
     """Return what ``--json`` prints of a run."""
+    outcome, audit = trained.outcome, trained.audit
     judged = outcome.judged
     overtaken = judged.promote and not outcome.published.promoted
     return {
@@ -377,7 +424,13 @@ def document(outcome: Outcome) -> dict[str, Any]:
         "comparison": judged.comparison_document(),
         "source": outcome.prepared.loaded.source,
         "splits": outcome.prepared.split.parts,
-        "audit": None,
+        "audit": audit
+        and {
+            "merkle_root": audit.merkle_root,
+            "tree_size": audit.tree_size,
+            "path": str(audit.path),
+            "anchors": list(audit.anchors),
+        },
         "drift": None,
         "governance": None,
     }

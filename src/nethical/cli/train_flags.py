@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nethical.cli.flags import add_audit_flags
 from nethical.errors import UsageError
 from nethical.models.catalog import names
 
@@ -14,7 +15,6 @@ __all__ = ["ABSENT_PARTS", "add_flags", "flag_name"]
 
 # Flags of parts that are not in this release: taken, and answered with one clear line.
 ABSENT_PARTS = {
-    "the audit log": ("enable_audit", "audit_path", "anchor"),
     "drift tracking": (
         "enable_drift_tracking",
         "drift_report_dir",
@@ -32,7 +32,6 @@ ABSENT_PARTS = {
     "the distributed engine": ("engine", "engine_address", "workers", "memory"),
 }
 ABSENT_SWITCHES = (
-    "enable_audit",
     "enable_drift_tracking",
     "enable_phase89",
     "optimize_config",
@@ -52,6 +51,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     _training_flags(parser)
     _data_flags(parser.add_argument_group("data"))
     _gate_flags(parser.add_argument_group("gate and registry"))
+    add_audit_flags(parser.add_argument_group("audit log"), anchors=True)
     _absent_flags(parser.add_argument_group("parts that are not in this release"))
     _output_flags(parser.add_argument_group("output"))
 

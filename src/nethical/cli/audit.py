@@ -1,0 +1,351 @@
+"""``nethical audit``: verify a log and read it, prove what it holds, keep its checkpoints."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nethical.cli.flags import DEFAULT_AUDIT_PATH
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from nethical.audit.proofs import TlogProof
+    from nethical.audit.reading import LogReader
+    from nethical.audit.runs import Event
+    from nethical.audit.verification import Verified
+    from nethical.cli.console import Console
+
+__all__ = ["add_parser", "run"]
+
+_DETAIL = 110
+
+
+def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
+    """Add ``audit`` to the commands."""
+    audit = commands.add_parser("audit", help="verify the audit log, read it, prove what it holds")
+    audit.set_defaults(run=run)
+    actions = audit.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    def add(name: str, summary: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = actions.add_parser(name, help=summary)
+        parser.add_argument(
+            "path",
+            metavar="PATH",
+            nargs="?",
+            type=Path,
+            default=Path(DEFAULT_AUDIT_PATH),
+            help=f"the audit folder, or a log (default: {DEFAULT_AUDIT_PATH})",
+        )
+        parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+        return parser
+
+    def add_key(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--key",
+            action="append",
+            default=[],
+            metavar="VKEY",
+            help="a verifier key to believe, or a file with it (repeatable; default: your own "
+            "and those that you trust)",
+        )
+
+    parser = add("verify", "check every entry, run and signature; offline, writing nothing")
+    add_key(parser)
+    parser.add_argument("--proof", type=Path, metavar="FILE", help="verify a receipt instead")
+    _add_anchor(parser, required=False)
+    parser = add("show", "list the runs, or one run's facts in order")
+    add_key(parser)
+    parser.add_argument("--run-id", metavar="RUN", help="a run, the beginning of its id, or latest")
+    parser.add_argument(
+        "--type", action="append", metavar="EVENT", help="only events of a kind (repeatable)"
+    )
+    parser = add("prove", "write a receipt: proof that the log holds one fact")
+    add_key(parser)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--index", type=int, metavar="N", help="the entry with this index")
+    what.add_argument(
+        "--run-id", metavar="RUN", help="the end of a run, which vouches for all of it"
+    )
+    what.add_argument("--model", metavar="MODEL", help="the entry that a model was saved")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    parser = add("checkpoint", "print the signed checkpoint, to be kept elsewhere")
+    add_key(parser)
+    add("key", "print the key by which others verify the log")
+    parser = add("anchor", "keep the checkpoint elsewhere, and read it back")
+    add_key(parser)
+    _add_anchor(parser, required=True)
+
+
+def _add_anchor(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    parser.add_argument(
+        "--anchor",
+        action="append",
+        required=required,
+        default=None if required else [],
+        metavar="SPEC",
+        help="where checkpoints are kept: file:PATH, git:REPO or command:PROGRAM (repeatable)",
+    )
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Do what ``nethical audit ACTION`` asks, and return the exit code."""
+    _ACTIONS[args.action](args, console)
+    return 0
+
+
+def _reader(args: argparse.Namespace) -> LogReader:
+    from nethical.audit.rotation import open_log
+    from nethical.audit.verification import believed, located
+    from nethical.keys import Keys, default_home
+
+    log_path = located(args.path)[1]
+    return open_log(log_path, believed(log_path, Keys(default_home()), args.key))
+
+
+def _verify(args: argparse.Namespace, console: Console) -> None:
+    from nethical.audit.anchors import anchor
+    from nethical.audit.verification import believed, located, verify
+    from nethical.keys import Keys, default_home
+
+    if args.proof is not None:
+        _verify_proof(args, console)
+        return
+    log_path = located(args.path)[1]
+    keys = believed(log_path, Keys(default_home()), args.key)
+    verified = verify(args.path, keys, [anchor(spec) for spec in args.anchor])
+    found = verified.examined
+    if console.json_output:
+        console.json(_document(verified, args.path))
+    for fault in found.faults:
+        console.line(f"[FAULT] {fault}")
+    for warning in found.warnings:
+        console.warn(str(warning))
+    found.check()
+    if found.checkpoint is not None:
+        root = found.checkpoint.root_hash.hex()
+        console.info(f"{found.checkpoint.origin}: {found.checkpoint.tree_size:,} entries sealed")
+        if found.unsealed:
+            console.info(f"{found.unsealed:,} more are acknowledged and not sealed yet")
+        console.info(f"{verified.runs:,} runs, {found.checkpoints:,} signed checkpoints")
+        console.info(f"Merkle root: {root}")
+    console.info(f"Proved: {verified.level}")
+    if found.anchored_size is None:
+        console.info("Name a checkpoint that was kept elsewhere with --anchor to prove more")
+
+
+def _document(verified: Verified, path: Path) -> dict[str, Any]:
+    found = verified.examined
+    checkpoint = found.checkpoint
+    return {
+        "path": str(path),
+        "sound": found.sound,
+        "proved": verified.level,
+        "origin": checkpoint and checkpoint.origin,
+        "tree_size": checkpoint and checkpoint.tree_size,
+        "merkle_root": checkpoint and checkpoint.root_hash.hex(),
+        "unsealed": found.unsealed,
+        "runs": verified.runs,
+        "checkpoints": found.checkpoints,
+        "anchored_size": found.anchored_size,
+        "fault_count": found.fault_count,
+        "faults": [vars(fault) for fault in found.faults],
+        "warnings": [vars(warning) for warning in found.warnings],
+    }
+
+
+def _verify_proof(args: argparse.Namespace, console: Console) -> None:
+    """Verify a receipt by the receipt and a key alone."""
+    from nethical import durable
+    from nethical.audit.checkpoint import read_checkpoint
+    from nethical.audit.notes import VerifierKey
+    from nethical.audit.proofs import TlogProof
+    from nethical.audit.verification import vkey_of
+    from nethical.errors import IntegrityError
+    from nethical.keys import Keys, default_home
+
+    proof = TlogProof.from_bytes(durable.read(args.proof))
+    if proof.extra is None:
+        raise IntegrityError(
+            f"{args.proof} does not hold the entry that it proves",
+            mend="ask for a receipt with its entry: nethical audit prove",
+        )
+    origin = read_checkpoint(proof.checkpoint_note).origin
+    keys = [vkey_of(text) for text in args.key]
+    if not keys:
+        home = Keys(default_home())
+        keys = [VerifierKey.of(origin, key) for key in home.log_keys()]
+        keys += [VerifierKey.from_vkey(line) for line in home.trusted_log_keys()]
+    checkpoint = _verified_by_any(proof, proof.extra, keys, origin)
+    document = json.loads(proof.extra)
+    if console.json_output:
+        console.json(
+            {
+                "origin": checkpoint.origin,
+                "tree_size": checkpoint.tree_size,
+                "merkle_root": checkpoint.root_hash.hex(),
+                "index": proof.index,
+                "entry": document,
+            }
+        )
+        return
+    console.info(
+        f"Proved: entry {proof.index} of {checkpoint.origin}, as sealed at "
+        f"{checkpoint.tree_size:,} entries"
+    )
+    console.line(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def _verified_by_any(proof: TlogProof, entry: bytes, keys: list[Any], origin: str) -> Any:  # noqa: ANN401
+    from nethical.errors import IntegrityError
+
+    refusal = IntegrityError(
+        f"no key of the log {origin} is believed here", mend="name it with --key"
+    )
+    for key in keys:
+        try:
+            return proof.verify(entry, key)
+        except IntegrityError as error:
+            refusal = error
+    raise refusal
+
+
+def _show(args: argparse.Namespace, console: Console) -> None:
+    from nethical.audit.runs import find_run, run_ids
+
+    reader = _reader(args)
+    if args.run_id is None:
+        found = [find_run(reader, run_id) for run_id in run_ids(reader)]
+        if console.json_output:
+            console.json(
+                [{"run_id": r.run_id, "outcome": r.outcome, "events": len(r.events)} for r in found]
+            )
+            return
+        rows = []
+        for each in found:
+            started, decided = each.events[0].document, each.first("gate_decided")
+            verdict = str(decided.document.get("verdict")) if decided else "-"
+            model = str(started.get("model_type", "-"))
+            rows.append([each.run_id, each.events[0].at[:19], model, verdict, each.outcome])
+        console.table(["RUN", "BEGAN (UTC)", "TYPE", "VERDICT", "OUTCOME"], rows)
+        return
+    events = [
+        event
+        for event in find_run(reader, args.run_id).events
+        if not args.type or event.event_type in args.type
+    ]
+    if console.json_output:
+        console.json([{**event.document, "index": event.index} for event in events])
+        return
+    rows = [[str(e.index), e.at[11:23], e.event_type, _detail(e)] for e in events]
+    console.table(["INDEX", "TIME (UTC)", "EVENT", "WHAT"], rows)
+
+
+def _detail(event: Event) -> str:
+    """Return the plain members of an event on one line."""
+    plain = (str, int, float, bool)
+    told = ", ".join(
+        f"{key} {value}"
+        for key, value in event.document.items()
+        if key not in {"event_type", "run_id", "timestamp"} and isinstance(value, plain)
+    )
+    return told if len(told) <= _DETAIL else told[: _DETAIL - 3] + "..."
+
+
+def _prove(args: argparse.Namespace, console: Console) -> None:
+    from nethical import durable
+    from nethical.audit.runs import events, find_run
+    from nethical.audit.views import receipt_event
+    from nethical.errors import UsageError
+
+    reader = _reader(args)
+    if args.index is not None:
+        index = args.index
+    elif args.run_id is not None:
+        index = receipt_event(find_run(reader, args.run_id)).index
+    else:
+        holding = [b'"event_type":"model_saved"', json.dumps(args.model).encode()]
+        saved = events(reader.entries(), 0, holding=holding)
+        found = [event.index for event in saved if event.document.get("model_id") == args.model]
+        if not found:
+            raise UsageError(
+                f"the log holds no model {args.model!r}",
+                mend="give the whole id; `nethical models list` shows them",
+            )
+        index = found[-1]
+    receipt = reader.receipt(index)
+    durable.write(args.output, receipt.to_bytes())
+    console.info(f"Receipt of entry {index} written to {args.output}")
+    console.info(f"Verify it: nethical audit verify --proof {args.output} --key VKEY")
+    if console.json_output:
+        console.json({"path": str(args.output), "index": index, "tree_size": reader.tree_size})
+
+
+def _checkpoint(args: argparse.Namespace, console: Console) -> None:
+    reader = _reader(args)
+    if console.json_output:
+        checkpoint = reader.checkpoint
+        console.json(
+            {
+                "origin": checkpoint.origin,
+                "tree_size": checkpoint.tree_size,
+                "merkle_root": checkpoint.root_hash.hex(),
+                "note": reader.note.decode(),
+            }
+        )
+        return
+    sys.stdout.write(reader.note.decode())
+
+
+def _key(args: argparse.Namespace, console: Console) -> None:
+    from nethical.audit.rotation import signer
+    from nethical.audit.verification import believed, located
+    from nethical.errors import IntegrityError
+    from nethical.keys import Keys, default_home
+
+    args.key = []
+    reader = _reader(args)
+    keys = believed(located(args.path)[1], Keys(default_home()), [])
+    key = signer(reader.note, keys)
+    if key is None:
+        raise IntegrityError(
+            "the log was handed over to a key that is not here",
+            mend="ask where the log is written now",
+        )
+    if console.json_output:
+        console.json({"origin": key.name, "key": key.to_vkey()})
+        return
+    console.line(key.to_vkey())
+
+
+def _anchor(args: argparse.Namespace, console: Console) -> None:
+    from nethical.audit.anchors import anchor, keep
+    from nethical.audit.rotation import signer
+    from nethical.audit.verification import believed, located
+    from nethical.keys import Keys, default_home
+
+    reader = _reader(args)
+    keys = believed(located(args.path)[1], Keys(default_home()), args.key)
+    key = signer(reader.note, keys)
+    if key is None:
+        from nethical.errors import IntegrityError
+
+        raise IntegrityError("no believed key signed the checkpoint", mend="name it with --key")
+    for spec in args.anchor:
+        kept = keep(anchor(spec), reader.note, key)
+        console.info(f"Checkpoint of {kept.tree_size:,} entries kept and read back: {spec}")
+    if console.json_output:
+        console.json({"tree_size": reader.tree_size, "anchors": list(args.anchor)})
+
+
+_ACTIONS: dict[str, Callable[[argparse.Namespace, Console], None]] = {
+    "verify": _verify,
+    "show": _show,
+    "prove": _prove,
+    "checkpoint": _checkpoint,
+    "key": _key,
+    "anchor": _anchor,
+}
