@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from nethical.history import Entry
     from nethical.keys import Keys
 
-__all__ = ["Published", "Registry", "Version"]
+__all__ = ["Published", "Registry", "Version", "user"]
 
 
 @dataclass(frozen=True)
@@ -427,7 +427,7 @@ class Registry:
             "model_id": model_id,
             "name": name,
             "status": status,
-            "by": by or _user(),
+            "by": by or user(),
         }
 
     def _owns(self, path: Path) -> bool:
@@ -440,7 +440,8 @@ class Registry:
             )
 
 
-def _user() -> str:
+def user() -> str:
+    """Return the name of the user of this process."""
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):  # a user id without an account, as in containers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import SUPPRESS
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,12 @@ from nethical.errors import UsageError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-__all__ = ["DEFAULT_AUDIT_PATH", "add_audit_flags", "add_registry_flags", "audit_path"]
+    from nethical.cli.console import Console
+    from nethical.keys import Keys
+
+__all__ = ["DEFAULT_AUDIT_PATH", "add_audit_flags", "add_registry_flags", "audit_path", "audited"]
 
 DEFAULT_AUDIT_PATH = "training_audit_logs"
 
@@ -74,3 +78,27 @@ def audit_path(given: Mapping[str, Any]) -> Path | None:
                 mend=f"pass --enable-audit as well, or leave {name} out",
             )
     return None
+
+
+NO_ARGUMENTS = {"command", "action", "run", "json", "enable_audit", "audit_path", "operation"}
+
+
+@contextmanager
+def audited(args: argparse.Namespace, keys: Keys, console: Console) -> Iterator[None]:
+    """Log what a command does, if that was asked for, around the block that does it."""
+    given = vars(args)
+    path = audit_path(given)
+    if path is None:
+        yield
+        return
+    from nethical.audit.operations import operation
+
+    arguments = {
+        name: str(value)
+        for name, value in given.items()
+        if name not in NO_ARGUMENTS and value is not None and value is not False and value != []
+    }
+    with operation(path, keys, f"{args.command} {args.action}", arguments) as going_on:
+        yield
+    if going_on.audit is not None:
+        console.info(f"Merkle root: {going_on.audit.merkle_root}")

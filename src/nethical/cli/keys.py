@@ -5,13 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nethical.cli.flags import add_audit_flags, audited
+
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
     from nethical.cli.console import Console
     from nethical.keys import Keys
 
 __all__ = ["add_parser", "run"]
+
+KINDS = ("log", "bundle", "row")
 
 
 def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
@@ -25,8 +30,11 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     trust.add_argument("file", metavar="FILE", type=Path, help="its public key, PEM")
     export = actions.add_parser("export-row-key", help="hand the row key to an auditor")
     export.add_argument("file", metavar="FILE", type=Path, help="a file to be made")
-    for parser in (show, trust, export):
+    rotate = actions.add_parser("rotate", help="replace a key; what the old one signed stays good")
+    rotate.add_argument("kind", metavar="KEY", choices=KINDS, help=", ".join(KINDS))
+    for parser in (show, trust, export, rotate):
         parser.add_argument("--json", action="store_true", help="print one JSON document")
+        add_audit_flags(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -34,19 +42,44 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from nethical.keys import Keys, default_home
 
     keys = Keys(default_home())
-    if args.action == "show":
-        _show(args, keys, console)
-    elif args.action == "trust":
-        fingerprint = keys.trust(args.file)
-        console.info(f"models signed by {fingerprint} are believed from now on")
-        if console.json_output:
-            console.json({"trusted": fingerprint})
-    else:
-        keys.export_row_key(args.file)
-        console.info(f"row key written to {args.file}; whoever has it can recognise rows")
-        if console.json_output:
-            console.json({"path": str(args.file), "row_fingerprint": keys.row_fingerprint()})
+    with audited(args, keys, console):
+        _ACTIONS[args.action](args, keys, console)
     return 0
+
+
+def _trust(args: argparse.Namespace, keys: Keys, console: Console) -> None:
+    """Believe a bundle key, or the verifier key of a log."""
+    from nethical import durable
+    from nethical.audit.notes import VerifierKey
+    from nethical.errors import UsageError
+
+    try:
+        key = VerifierKey.from_vkey(durable.read(args.file).decode(errors="replace"))
+    except UsageError:
+        trusted = keys.trust(args.file)
+        console.info(f"models signed by {trusted} are believed from now on")
+    else:
+        trusted = key.to_vkey()
+        keys.trust_log_key(trusted)
+        console.info(f"the log {key.name} is believed by its key {key.key_id.hex()} from now on")
+    if console.json_output:
+        console.json({"trusted": trusted})
+
+
+def _export_row_key(args: argparse.Namespace, keys: Keys, console: Console) -> None:
+    keys.export_row_key(args.file)
+    console.info(f"row key written to {args.file}; whoever has it can recognise rows")
+    if console.json_output:
+        console.json({"path": str(args.file), "row_fingerprint": keys.row_fingerprint()})
+
+
+def _rotate(args: argparse.Namespace, keys: Keys, console: Console) -> None:
+    old, new = keys.rotate(args.kind)
+    console.info(f"the {args.kind} key {old} is replaced by {new}; the old one is kept")
+    if args.kind == "log":
+        console.info("each log is handed over to it, by an entry, when it is next written")
+    if console.json_output:
+        console.json({"key": args.kind, "old": old, "new": new})
 
 
 def _show(args: argparse.Namespace, keys: Keys, console: Console) -> None:
@@ -74,3 +107,11 @@ def _show(args: argparse.Namespace, keys: Keys, console: Console) -> None:
     console.line(f"keys in {keys.home}")
     console.table(["KEY", "FINGERPRINT", "USE"], rows)
     console.line(f"\n{pem.rstrip()}")
+
+
+_ACTIONS: dict[str, Callable[[argparse.Namespace, Keys, Console], None]] = {
+    "show": _show,
+    "trust": _trust,
+    "export-row-key": _export_row_key,
+    "rotate": _rotate,
+}

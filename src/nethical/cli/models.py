@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nethical.cli.flags import add_registry_flags
+from nethical.cli.flags import add_audit_flags, add_registry_flags, audited
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,6 +39,16 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("model", metavar="MODEL", help=_MODEL)
     parser = add("verify", "check the signature and every file of a model, or of all")
     parser.add_argument("model", metavar="MODEL", nargs="?", help=_MODEL)
+    parser.add_argument(
+        "--audit", type=Path, metavar="PATH", help="an audit folder that must tell of it as well"
+    )
+    parser.add_argument(
+        "--log-key",
+        action="append",
+        default=[],
+        metavar="VKEY",
+        help="a verifier key of that log (repeatable; default: your own and those you trust)",
+    )
     parser = add("promote", "put a version into production, as a recorded override")
     parser.add_argument("model", metavar="MODEL", help=_MODEL)
     parser.add_argument("--reason", required=True, help="why; kept in the history")
@@ -64,13 +74,15 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
     keys = Keys(default_home(), believed=args.key)
     registry = Registry(args.models_dir, keys, lambda: datetime.now(UTC))
-    _ACTIONS[args.action](args, registry, console)
+    with audited(args, keys, console):
+        _ACTIONS[args.action](args, registry, console)
     return 0
 
 
 def _shared_flags() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     add_registry_flags(shared)
+    add_audit_flags(shared)
     return shared
 
 
@@ -155,15 +167,41 @@ def _print_criteria(metrics: Mapping[str, Any], console: Console) -> None:
 def _verify(args: argparse.Namespace, registry: Registry, console: Console) -> None:
     references = [args.model] if args.model else [known.model_id for known in registry.versions()]
     found = [registry.verify(reference) for reference in references]
+    saved = _in_the_log(found, args, registry)
     if console.json_output:
-        console.json([_described(bundle) for bundle in found])
+        console.json(
+            [
+                {**_described(bundle), **({"entry": saved[bundle.model_id]} if saved else {})}
+                for bundle in found
+            ]
+        )
         return
     for bundle in found:
         console.info(
             f"{bundle.model_id}: {len(bundle.files)} files as signed by {bundle.fingerprint}"
         )
+        if saved:
+            console.info(
+                f"{bundle.model_id}: its run is in the log {bundle.claims['origin']}, which says "
+                f"the same at entry {saved[bundle.model_id]}"
+            )
     if not found:
         console.info(f"no models in {args.models_dir}")
+
+
+def _in_the_log(
+    found: list[Bundle], args: argparse.Namespace, registry: Registry
+) -> dict[str, int]:
+    """Return the entry of the log that tells of each model; nothing if no log was named."""
+    if args.audit is None:
+        return {}
+    from nethical.audit.crosscheck import check_model
+    from nethical.audit.rotation import open_log
+    from nethical.audit.verification import believed, located
+
+    log_path = located(args.audit)[1]
+    reader = open_log(log_path, believed(log_path, registry.keys, args.log_key))
+    return {bundle.model_id: check_model(bundle, reader).index for bundle in found}
 
 
 def _promote(args: argparse.Namespace, registry: Registry, console: Console) -> None:

@@ -1,0 +1,73 @@
+"""What people do beside runs, in the log: who did it, with which arguments, and what came of it."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from nethical.audit.folder import AuditFolder
+from nethical.audit.log import Log
+from nethical.audit.sink import RunAudit, timestamp
+from nethical.registry import user
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from nethical.keys import Keys
+
+__all__ = ["Operation", "operation"]
+
+
+class Operation:
+    """An operation that is going on; once it ended, ``audit`` says where the log stands."""
+
+    def __init__(self) -> None:
+        self.audit: RunAudit | None = None
+
+
+@contextmanager
+def operation(
+    path: Path, keys: Keys, command: str, arguments: Mapping[str, str]
+) -> Iterator[Operation]:
+    """Log that an operation begins, and when the block ends that it is done or failed.
+
+    Args:
+        path: The audit folder.
+        keys: The log key; if the block rotates it, the log is handed over.
+        command: What is done, as in ``models promote``.
+        arguments: What it is done with.
+
+    Raises:
+        IntegrityError: The log is not what was signed.
+        StorageError: It cannot be written; nothing was done then.
+    """
+    keys.must_lie_outside(path)
+    folder = AuditFolder(path)
+    folder.make()
+    told = {"event_type": "operation", "command": command, "arguments": dict(arguments)}
+    told["by"] = user()
+    begun = _log(folder, keys).append({**told, "phase": "begun", **_now()})
+    going_on = Operation()
+    ended: dict[str, Any] = {**told, "phase": "failed", "begun_index": begun}
+    try:
+        yield going_on
+        ended["phase"] = "done"
+    except BaseException as error:
+        ended["error"] = f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        log = _log(folder, keys)
+        log.append({**ended, **_now()})
+        sealed = log.seal()
+        root, size = sealed.checkpoint.root_hash.hex(), sealed.checkpoint.tree_size
+        going_on.audit = RunAudit(path, root, size, sealed.note, ())
+
+
+def _log(folder: AuditFolder, keys: Keys) -> Log:
+    return Log(folder.log_path, keys.log_key(), earlier=keys.earlier_log_keys())
+
+
+def _now() -> dict[str, str]:
+    return {"timestamp": timestamp(datetime.now(UTC))}

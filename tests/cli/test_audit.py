@@ -1,0 +1,190 @@
+"""``nethical audit`` and the flags of the audit, as a user meets them."""
+
+import json
+import re
+import shutil
+from types import SimpleNamespace
+
+import pytest
+
+from nethical.cli.main import main
+
+TRAIN = "train --model-type heuristic --num-samples 1000 --enable-audit --audit-path logs".split()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with one audited run in it, and the home of its keys."""
+    place = tmp_path_factory.mktemp("audited")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NETHICAL_HOME", str(place / "home"))
+        (place / "work").mkdir()
+        patch.chdir(place / "work")
+        assert main([*TRAIN, "--quiet"]) == 0
+    return place
+
+
+@pytest.fixture
+def nethical(trained, tmp_path, monkeypatch, capsys):
+    """Run a command in a copy of that folder, and return code, output and errors."""
+    shutil.copytree(trained, tmp_path / "place", symlinks=True)
+    monkeypatch.setenv("NETHICAL_HOME", str(tmp_path / "place" / "home"))
+    monkeypatch.chdir(tmp_path / "place" / "work")
+    capsys.readouterr()
+
+    def run(*words):
+        code = main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return SimpleNamespace(code=code, out=out, err=err)
+
+    run.path = tmp_path / "place" / "work"
+    run.stranger = lambda: monkeypatch.setenv("NETHICAL_HOME", str(tmp_path / "stranger"))
+    return run
+
+
+def test_verify_says_how_much_was_proved(nethical):
+    done = nethical("audit", "verify", "logs")
+    assert done.code == 0
+    assert "Proved: self-consistent: nothing outside shows" in done.out
+    assert nethical("audit", "anchor", "logs", "--anchor", "file:elsewhere").code == 0
+    done = nethical("audit", "verify", "logs", "--anchor", "file:elsewhere")
+    assert "Proved: fully anchored" in done.out
+    nethical(*TRAIN)
+    done = nethical("audit", "verify", "logs", "--anchor", "file:elsewhere")
+    assert "Proved: consistent with 1 anchor up to" in done.out
+
+
+def test_a_folder_that_was_set_back_shows_by_an_anchor_alone(nethical):
+    shutil.copytree(nethical.path / "logs", nethical.path / "old", symlinks=True)
+    nethical(*TRAIN, "--anchor", "file:elsewhere")
+    assert nethical("audit", "verify", "old").code == 0
+    done = nethical("audit", "verify", "old", "--anchor", "file:elsewhere")
+    assert done.code == 6
+    assert "set back" in done.out
+
+
+def test_a_stranger_needs_the_key_and_nothing_else(nethical):
+    (nethical.path / "key").write_text(nethical("audit", "key", "logs").out)
+    nethical("audit", "prove", "logs", "--run-id", "latest", "-o", "receipt")
+    nethical.stranger()
+    refused = nethical("audit", "verify", "logs")
+    assert refused.code == 6
+    assert "is believed here" in refused.err
+    assert nethical("audit", "verify", "logs", "--key", "key").code == 0
+    assert nethical("audit", "verify", "--proof", "receipt").code == 6
+    done = nethical("audit", "verify", "--proof", "receipt", "--key", "key")
+    assert done.code == 0
+    assert '"event_type": "run_ended"' in done.out
+    assert nethical("keys", "trust", "key").code == 0
+    assert nethical("audit", "verify", "logs").code == 0
+    assert nethical("audit", "verify", "--proof", "receipt").code == 0
+
+
+def test_the_key_of_another_log_is_refused(nethical):
+    key = nethical("audit", "key", "logs").out
+    nethical("train", "--model-type", "heuristic", "--num-samples", 500, "--enable-audit")
+    done = nethical("audit", "verify", "--key", key.strip())
+    assert done.code == 6
+    assert "is not signed by a believed key" in done.err
+    assert nethical("audit", "verify", "logs", "--key", "nonsense").code == 2
+
+
+def test_a_changed_receipt_is_refused(nethical):
+    nethical("audit", "prove", "logs", "--index", 0, "-o", "receipt")
+    path = nethical.path / "receipt"
+    path.write_bytes(path.read_bytes().replace(b"index 0", b"index 1"))
+    done = nethical("audit", "verify", "--proof", "receipt")
+    assert done.code == 6
+    path.write_bytes(b"c2sp.org/tlog-proof@v2\n")
+    assert (
+        "does not begin with c2sp.org/tlog-proof@v1"
+        in nethical("audit", "verify", "--proof", "receipt").err
+    )
+
+
+def test_show_lists_runs_and_tells_one_in_order(nethical):
+    (run,) = json.loads(nethical("audit", "show", "logs", "--json").out)
+    assert run["outcome"] == "completed"
+    assert run["run_id"] in nethical("audit", "show", "logs").out
+    done = nethical("audit", "show", "logs", "--run-id", run["run_id"][:12])
+    assert [line.split()[2] for line in done.out.splitlines()[1:]][:2] == [
+        *("training_start", "source_fallback"),
+    ]
+    only = nethical("audit", "show", "logs", "--run-id", "latest", "--type", "gate_decided")
+    assert len(only.out.splitlines()) == 2
+    assert nethical("audit", "show", "logs", "--run-id", "run_x").code == 2
+
+
+def test_a_model_is_proved_by_its_entry(nethical):
+    (model_id,) = [path.name for path in (nethical.path / "models" / "versions").iterdir()]
+    nethical("audit", "prove", "logs", "--model", model_id, "-o", "receipt")
+    done = nethical("audit", "verify", "--proof", "receipt", "--json")
+    assert json.loads(done.out)["entry"]["model_id"] == model_id
+    assert nethical("audit", "prove", "logs", "--model", "no", "-o", "receipt").code == 2
+    assert nethical("audit", "prove", "logs", "--index", 999, "-o", "receipt").code == 2
+
+
+def test_a_model_and_its_log_vouch_for_each_other(nethical):
+    done = nethical("models", "verify", "--audit", "logs")
+    assert done.code == 0
+    assert "which says the same at entry" in done.out
+    nethical("train", "--model-type", "logistic", "--num-samples", 500)
+    done = nethical("models", "verify", "--audit", "logs")
+    assert done.code == 6
+
+
+def test_checkpoint_prints_the_note_as_it_lies_there(nethical):
+    note = (nethical.path / "logs" / "log" / "checkpoint").read_text()
+    assert nethical("audit", "checkpoint", "logs").out == note
+
+
+@pytest.mark.parametrize("words", [("--audit-path", "x"), ("--anchor", "file:x")])
+def test_a_flag_of_an_audit_that_is_off_is_a_usage_error(nethical, words):
+    done = nethical("train", "--model-type", "heuristic", *words)
+    assert done.code == 2
+    assert "--enable-audit is not" in done.err
+
+
+def test_an_anchor_that_cannot_keep_stops_the_run_before_training(nethical):
+    (nethical.path / "in-the-way").write_text("")
+    done = nethical(*TRAIN, "--anchor", "file:in-the-way/x")
+    assert done.code in {2, 5}
+    assert "Fitted" not in done.out
+    assert len(list((nethical.path / "models" / "versions").iterdir())) == 1
+
+
+def test_what_people_do_is_in_the_log_too(nethical):
+    (model_id,) = [path.name for path in (nethical.path / "models" / "versions").iterdir()]
+    audit = ("--enable-audit", "--audit-path", "logs")
+    done = nethical("models", "promote", model_id, "--reason", "why not", *audit)
+    is_current = done.code == 2
+    assert "is in production" in done.err if is_current else "Merkle root: " in done.out
+    assert nethical("models", "prune", "--keep", 0, *audit).code == 0
+    entries = sorted((nethical.path / "logs" / "log" / "tile" / "entries").rglob("*"))
+    text = b"".join(path.read_bytes() for path in entries if path.is_file()).decode("latin-1")
+    assert '"command":"models promote"' in text
+    assert f'"phase":"{"failed" if is_current else "done"}"' in text
+    assert '"arguments":{"keep":"0"' in text
+    assert nethical("audit", "verify", "logs").code == 0
+
+
+def test_a_rotated_log_is_verified_by_the_old_key_and_by_the_new(nethical):
+    old = nethical("audit", "key", "logs").out.strip()
+    audit = ("--enable-audit", "--audit-path", "logs")
+    assert nethical("keys", "rotate", "log", *audit).code == 0
+    new = nethical("audit", "key", "logs").out.strip()
+    assert re.sub(r"\+.*", "", old) == re.sub(r"\+.*", "", new)
+    assert old != new
+    nethical(*TRAIN)
+    for words in ((), ("--key", old), ("--key", new)):
+        done = nethical("audit", "verify", "logs", *words)
+        assert (done.code, done.err) == (0, "")
+
+
+def test_an_empty_folder_and_an_older_one_are_named(nethical):
+    (nethical.path / "empty").mkdir()
+    done = nethical("audit", "verify", "empty")
+    assert done.code == 6
+    assert "holds no log" in done.err
+    (nethical.path / "empty" / "training_summary.json").write_text("{}")
+    assert "older format" in nethical("audit", "verify", "empty").err
