@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["GitAnchor"]
 
 _FOLDER = "checkpoints"
-_TRIES = 50
+_TRIES = 200
 _PAUSE_S = 0.1
 _MAX_HISTORY_BYTES = 1 << 28
 # What git sets for hooks and aliases would lead it to another repository than the one named.
@@ -57,7 +57,7 @@ class GitAnchor:
     """An existing git work tree; keeps below its folder ``checkpoints``.
 
     What the user has staged stays staged, the hooks of the repository run, and nothing is
-    pushed. Several processes may keep at once: one waits a few seconds for the other.
+    pushed. Several processes may keep at once: one waits for the other, up to 20 seconds.
 
     Args:
         spec: The anchor as the user wrote it.
@@ -181,7 +181,7 @@ class GitAnchor:
             "GIT_LITERAL_PATHSPECS": "1",
             "GIT_NO_REPLACE_OBJECTS": "1",
             "GIT_TERMINAL_PROMPT": "0",
-            "LC_ALL": "C",
+            "LC_ALL": "C.UTF-8",
         }
         ran = run(
             ["git", "-C", str(self._path), "-c", "core.fsync=all", *arguments],
@@ -209,14 +209,11 @@ def _path(origin: str, tree_size: int) -> str:
 
 def _added(raw: bytes) -> Iterator[tuple[str, str]]:
     """Give the file name and object of each version of a file, from raw changes."""
-    parts = iter(raw.decode(errors="surrogateescape").split("\0"))
-    for change in parts:
-        if not change:
-            return
+    parts = raw.decode(errors="surrogateescape").split("\0")[:-1]
+    for change, path in zip(parts[::2], parts[1::2], strict=True):
         *_, blob, _kind = change.split(" ")
-        name = next(parts).rpartition("/")[2]
-        if blob.strip("0"):
-            yield name, blob
+        if blob.strip("0"):  # all zeros: it was removed
+            yield path.rpartition("/")[2], blob
 
 
 def _complaint(ran: Ran) -> str:

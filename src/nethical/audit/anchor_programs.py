@@ -80,9 +80,7 @@ def run(
         UsageError: It cannot be started.
         StorageError: It printed more, or took longer.
     """
-    with tempfile.TemporaryFile() as file:
-        file.write(given)
-        file.seek(0)
+    with _readable(given) as file:
         try:
             process = subprocess.Popen(  # noqa: S603 - what the user named, and no shell
                 arguments,
@@ -105,6 +103,20 @@ def run(
                 os.killpg(process.pid, signal.SIGKILL)
             raise
     return Ran(process.returncode, output, complaint.decode(errors="replace"))
+
+
+def _readable(content: bytes) -> IO[bytes]:
+    """Return a file of these bytes: a program may read them when it likes, or not at all."""
+    try:
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - who asked for it closes it
+        file.write(content)
+        file.seek(0)
+    except OSError as error:
+        raise StorageError(
+            f"cannot write to {tempfile.gettempdir()}: {error.strerror}",
+            mend="check its permissions and the free space, then run again",
+        ) from error
+    return file
 
 
 def _read(
