@@ -10,6 +10,7 @@ from nethical.facts import Fact
 KINDS = [getattr(facts, name) for name in facts.__all__ if name != "Fact"]
 EXAMPLES = {
     "str": "text",
+    "str | None": None,
     "int": 3,
     "int | None": None,
     "float": 0.5,

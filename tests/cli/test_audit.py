@@ -188,3 +188,14 @@ def test_an_empty_folder_and_an_older_one_are_named(nethical):
     assert "holds no log" in done.err
     (nethical.path / "empty" / "training_summary.json").write_text("{}")
     assert "older format" in nethical("audit", "verify", "empty").err
+
+
+def test_the_numbers_of_a_run_are_derived_again_from_its_scores(nethical):
+    done = nethical("audit", "verify", "logs", "--recompute", "latest")
+    assert (done.code, done.err) == (0, "")
+    assert "Equal: every number that can be derived is the one that was logged" in done.out
+    assert re.search(r"accuracy +0\.\d+ \[.*\] +0\.\d+ \[.*\] +exact", done.out)
+    document = json.loads(
+        nethical("audit", "verify", "logs", "--recompute", "latest", "--json").out
+    )
+    assert document["recomputed"]["equal"] is True

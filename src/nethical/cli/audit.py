@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
+    from nethical.audit.agreement import Recomputed
     from nethical.audit.proofs import TlogProof
     from nethical.audit.reading import LogReader
     from nethical.audit.runs import Event
@@ -56,6 +57,14 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     parser = add("verify", "check every entry, run and signature; offline, writing nothing")
     add_key(parser)
     parser.add_argument("--proof", type=Path, metavar="FILE", help="verify a receipt instead")
+    parser.add_argument(
+        "--recompute",
+        metavar="RUN",
+        help="derive the metrics and the verdict of a run again from its model's stored scores",
+    )
+    parser.add_argument(
+        "--models-dir", type=Path, default=Path("models"), help="where its model is"
+    )
     _add_anchor(parser, required=False)
     parser = add("show", "list the runs, or one run's facts in order")
     add_key(parser)
@@ -118,8 +127,10 @@ def _verify(args: argparse.Namespace, console: Console) -> None:
     keys = believed(log_path, Keys(default_home()), args.key)
     verified = verify(args.path, keys, [anchor(spec) for spec in args.anchor])
     found = verified.examined
+    again = _recomputed(args) if found.sound else None
     if console.json_output:
-        console.json(_document(verified, args.path))
+        document = _document(verified, args.path)
+        console.json({**document, "recomputed": again and again.to_document()})
     for fault in found.faults:
         console.line(f"[FAULT] {fault}")
     for warning in found.warnings:
@@ -135,6 +146,38 @@ def _verify(args: argparse.Namespace, console: Console) -> None:
     console.info(f"Proved: {verified.level}")
     if found.anchored_size is None:
         console.info("Name a checkpoint that was kept elsewhere with --anchor to prove more")
+    if again is not None:
+        _tell_recomputed(again, console)
+
+
+def _recomputed(args: argparse.Namespace) -> Recomputed | None:
+    """Return a run's numbers beside those that its model's scores give, if that was asked for."""
+    if args.recompute is None:
+        return None
+    from nethical.audit.recompute import recompute
+    from nethical.audit.runs import find_run
+    from nethical.errors import UsageError
+    from nethical.trained import registry_of
+
+    run = find_run(_reader(args), args.recompute)
+    saved = run.first("model_saved")
+    if saved is None:
+        raise UsageError(f"run {run.run_id} saved no model", mend="name a run that was completed")
+    return recompute(run, registry_of(args.models_dir, []).verify(saved.document["model_id"]))
+
+
+def _tell_recomputed(again: Recomputed, console: Console) -> None:
+    from nethical.errors import IntegrityError
+
+    console.line()
+    console.info(f"Derived again from the scores of {again.model_id}:")
+    console.table(("What", "Logged", "Derived", "Agreement"), again.rows())
+    if not again.equal:
+        raise IntegrityError(
+            f"what was logged of {again.run_id} is not what its model's scores give",
+            mend="see which line differs, and ask who trained it",
+        )
+    console.info("Equal: every number that can be derived is the one that was logged")
 
 
 def _document(verified: Verified, path: Path) -> dict[str, Any]:
