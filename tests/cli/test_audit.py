@@ -199,3 +199,15 @@ def test_the_numbers_of_a_run_are_derived_again_from_its_scores(nethical):
         nethical("audit", "verify", "logs", "--recompute", "latest", "--json").out
     )
     assert document["recomputed"]["equal"] is True
+
+
+def test_a_report_is_written_as_a_page_and_as_text(nethical):
+    done = nethical("audit", "report", "logs", "-o", "reports", "--json")
+    assert done.code == 0
+    markdown, page = ((nethical.path / path).read_text() for path in json.loads(done.out)["paths"])
+    run_id = json.loads(done.out)["run_id"]
+    assert run_id in markdown
+    assert run_id in page
+    assert "<script" not in page
+    assert nethical("audit", "report", "logs", "-o", "again").code == 0
+    assert (nethical.path / "again" / f"{run_id}.html").read_text() == page

@@ -7,6 +7,7 @@ the user, and only a pushed commit is out of reach of who can write here.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import time
@@ -135,19 +136,17 @@ class GitAnchor:
 
     def _blobs(self, ids: list[str]) -> list[bytes]:
         asked = "".join(f"{blob}\n" for blob in ids).encode()
-        rest = self._git("cat-file", "--batch", given=asked).output if ids else b""
+        answer = io.BytesIO(self._git("cat-file", "--batch", given=asked).output if ids else b"")
         found = []
         for blob in ids:
-            head, _, rest = rest.partition(b"\n")
-            told = head.decode().split(" ")
+            told = answer.readline().decode().split()
             if told[1] != "blob" or int(told[2]) > MAX_NOTE_BYTES:
                 raise IntegrityError(
                     f"{self.spec}: the object {blob} is no checkpoint: {' '.join(told[1:])}",
                     mend="run `git fsck` there; a checkpoint that is lost may be had from a remote",
                 )
-            length = int(told[2])
-            found.append(rest[:length])
-            rest = rest[length + 1 :]
+            found.append(answer.read(int(told[2])))
+            answer.readline()
         return found
 
     def _check_repository(self) -> None:

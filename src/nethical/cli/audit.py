@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from nethical.audit.agreement import Recomputed
     from nethical.audit.proofs import TlogProof
     from nethical.audit.reading import LogReader
-    from nethical.audit.runs import Event
+    from nethical.audit.runs import Event, LoggedRun
     from nethical.audit.verification import Verified
     from nethical.cli.console import Console
+    from nethical.errors import IntegrityError
 
 __all__ = ["add_parser", "run"]
 
@@ -81,6 +82,16 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     )
     what.add_argument("--model", metavar="MODEL", help="the entry that a model was saved")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    parser = add("report", "tell one run to an auditor, as a page and as Markdown")
+    add_key(parser)
+    parser.add_argument("--run-id", metavar="RUN", default="latest", help="default: latest")
+    _add_anchor(parser, required=False)
+    parser.add_argument(
+        "--models-dir", type=Path, default=Path("models"), help="where its model is"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path(), metavar="DIR", help="default: this folder"
+    )
     parser = add("checkpoint", "print the signed checkpoint, to be kept elsewhere")
     add_key(parser)
     add("key", "print the key by which others verify the log")
@@ -327,6 +338,68 @@ def _prove(args: argparse.Namespace, console: Console) -> None:
         console.json({"path": str(args.output), "index": index, "tree_size": reader.tree_size})
 
 
+def _report(args: argparse.Namespace, console: Console) -> None:
+    """Write the report of a run: what the log says, and what was proved of it here."""
+    from nethical import durable
+    from nethical.audit.anchors import anchor
+    from nethical.audit.report import ReportSource, render
+    from nethical.audit.rotation import signer
+    from nethical.audit.runs import find_run
+    from nethical.audit.verification import believed, located, verify
+    from nethical.keys import Keys, default_home
+
+    log_path = located(args.path)[1]
+    keys = believed(log_path, Keys(default_home()), args.key)
+    verified = verify(args.path, keys, [anchor(spec) for spec in args.anchor])
+    verified.examined.check()
+    reader = _reader(args)
+    run = find_run(reader, args.run_id)
+    again, checked = _model_checks(args, run, reader)
+    key = signer(reader.note, keys) or keys[0]
+    source = ReportSource(
+        run=run,
+        origin=reader.checkpoint.origin,
+        vkey=key.to_vkey(),
+        note=reader.note,
+        tree_size=reader.tree_size,
+        root=reader.checkpoint.root_hash.hex(),
+        level=verified.level,
+        recomputed=again,
+        checked=checked,
+    )
+    durable.make_folder(args.output)
+    paths = [args.output / f"{run.run_id}.{ending}" for ending in ("md", "html")]
+    for path, text in zip(paths, render(source), strict=True):
+        durable.write(path, text.encode())
+        console.info(f"Report written to {path}")
+    if console.json_output:
+        console.json({"run_id": run.run_id, "paths": [str(path) for path in paths]})
+
+
+def _model_checks(
+    args: argparse.Namespace, run: LoggedRun, reader: LogReader
+) -> tuple[Recomputed | None, Event | IntegrityError | None]:
+    """Return a run's numbers derived again and what its model says of the log, if it is here."""
+    from nethical.audit.crosscheck import check_model
+    from nethical.audit.recompute import recompute
+    from nethical.errors import IntegrityError, UsageError
+    from nethical.trained import registry_of
+
+    saved = run.first("model_saved")
+    if saved is None:
+        return None, None
+    try:
+        bundle = registry_of(args.models_dir, []).verify(saved.document["model_id"])
+    except UsageError:
+        return None, None  # the model is not here: the report says that nobody asked
+    except IntegrityError as error:
+        return None, error
+    try:
+        return recompute(run, bundle), check_model(bundle, reader)
+    except IntegrityError as error:
+        return None, error
+
+
 def _checkpoint(args: argparse.Namespace, console: Console) -> None:
     reader = _reader(args)
     if console.json_output:
@@ -388,6 +461,7 @@ _ACTIONS: dict[str, Callable[[argparse.Namespace, Console], None]] = {
     "verify": _verify,
     "show": _show,
     "prove": _prove,
+    "report": _report,
     "checkpoint": _checkpoint,
     "key": _key,
     "anchor": _anchor,
