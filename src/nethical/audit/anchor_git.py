@@ -120,9 +120,7 @@ class GitAnchor:
         """Return, by size, the first version of each note at or below a path."""
         if self._git("rev-parse", "--verify", "--quiet", "HEAD^{commit}", check=False).code:
             return {}  # no commit yet
-        listed = self._git(
-            "rev-list", "--reverse", "--topo-order", "--full-history", "HEAD", "--", path
-        )
+        listed = self._git("rev-list", "--reverse", "--topo-order", "HEAD")
         changes = self._git(
             *("diff-tree", "--stdin", "--root", "-r", "-m", "-z", "--raw", "--no-renames"),
             *("--no-commit-id", "--full-index", "--", path),
