@@ -4,7 +4,6 @@
     runs/{run_id}/   views of one run, and while it runs its lock
     latest           link to the run that ended last; training_summary.json and chunk_*.json
                      beside it are links through it
-    anchors/         where checkpoints were kept elsewhere: a hint, never believed
     format.json      what this is, and which version of it
 
 A run holds an exclusive lock on ``runs/{run_id}/lock`` for its life and removes the file at its

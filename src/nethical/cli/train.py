@@ -112,12 +112,16 @@ def _audit(given: dict[str, Any], console: Console, stack: ExitStack) -> AuditSi
     if path is None:
         return None
     from nethical.audit.anchors import anchor
+    from nethical.audit.files import network_file_system
     from nethical.audit.sink import AuditSink
     from nethical.keys import Keys, default_home
 
     anchors = [anchor(spec) for spec in given.get("anchor", ())]
     audit = stack.enter_context(AuditSink(path, Keys(default_home()), anchors=anchors))
     console.info(f"Merkle audit logging enabled: {path} (log {audit.log.origin})")
+    network = network_file_system(path)
+    if network:
+        console.warn(f"{path} lies on {network}: let one machine alone write to this log")
     return audit
 
 
