@@ -74,7 +74,8 @@ class Folder:
             return
         except FileNotFoundError:
             self._make(os.path.dirname(folder))
-            os.mkdir(folder)
+            self._make(folder)  # another process may have made it meanwhile
+            return
         _sync_folder(os.path.dirname(folder))
 
     def lock(self) -> _Lock:
