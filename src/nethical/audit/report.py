@@ -29,12 +29,12 @@ from nethical.audit.report_quality import (
     recomputed_words,
 )
 from nethical.audit.report_training import is_synthetic, training_sections
+from nethical.errors import IntegrityError
 
 if TYPE_CHECKING:
     from nethical.audit.agreement import Recomputed
     from nethical.audit.report_blocks import Words
     from nethical.audit.runs import Event, LoggedRun
-    from nethical.errors import IntegrityError
 
 __all__ = ["ReportSource", "render"]
 
@@ -89,6 +89,10 @@ def _report(source: ReportSource) -> Report:
         badges.append((f"Gate: {verdict.replace('_', ' ').lower()}", VERDICT_TONES[verdict]))
     if is_synthetic(run):
         badges.append(("Synthetic data", Tone.OPEN))
+    if source.recomputed is not None and not source.recomputed.equal:
+        badges.append(("Numbers do not follow from the scores", Tone.BAD))
+    if isinstance(source.checked, IntegrityError):
+        badges.append(("Model and log do not fit", Tone.BAD))
     sections = [
         Section("In short", (Facts(_summary(source)),)),
         *course_sections(run),

@@ -37,12 +37,12 @@ COLOURS = {
 LIGHT, DARK = (
     "".join(f"--{name}:{both[place]};" for name, both in COLOURS.items()) for place in (0, 1)
 )
-LONG = 32
+SHORT, LONG = 24, 32
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 STYLE = f"""\
 :root{{{LIGHT}color-scheme:light dark}}
 @media (prefers-color-scheme:dark){{:root{{{DARK}}}}}
-@media print{{:root{{{LIGHT}color-scheme:light}}}}
+@media print{{:root{{{LIGHT}color-scheme:light;font-size:10pt}}}}
 *{{box-sizing:border-box}}
 body{{margin:0;background:var(--paper);color:var(--ink);font:1rem/1.55 {FONT}}}
 main{{max-width:64rem;margin:0 auto;padding:1.5rem 1.25rem 4rem}}
@@ -58,7 +58,8 @@ code,pre{{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,'Liberation Mon
 font-size:.86em}}
 code{{background:var(--band);padding:.1em .3em;border-radius:.25rem}}
 h1 code{{background:none;padding:0;font-size:1em}}
-.command{{display:block;margin:.35rem 0;padding:.4rem .7rem}}
+.short{{white-space:nowrap}}
+.command{{display:block;margin:.35rem 0;padding:.4rem .7rem;white-space:nowrap;overflow-x:auto}}
 pre{{background:var(--band);padding:.8rem 1rem;border-radius:.4rem;margin:.75rem 0;\
 white-space:pre-wrap;overflow-wrap:anywhere}}
 ul,ol{{padding-left:1.4rem;margin:.75rem 0}}
@@ -82,7 +83,7 @@ dt{{color:var(--muted);padding-right:1rem}}
 table{{border-collapse:collapse;width:100%;font-size:.93rem;margin:.75rem 0}}
 th{{text-align:left;color:var(--muted);font-weight:600;vertical-align:bottom}}
 th,td{{padding:.28rem .9rem .28rem 0;border-bottom:1px solid var(--grid);vertical-align:top}}
-.r{{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}}
+.r{{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap;padding-right:1.4rem}}
 figure{{margin:1rem 0}}
 svg{{max-width:100%;height:auto}}
 footer{{margin-top:3rem;color:var(--muted);font-size:.9rem}}
@@ -95,11 +96,11 @@ tr{{display:block;border-bottom:1px solid var(--grid);padding:.5rem 0}}
 td{{display:grid;grid-template-columns:7.5rem minmax(0,1fr);column-gap:.75rem;border:0;\
 padding:.12rem 0}}
 td::before{{content:attr(data-head);color:var(--muted);font-size:.88rem}}
-td>span{{min-width:0}}
+td:first-child{{display:block;font-weight:600}}
+td:first-child::before,td:empty{{display:none}}
 .r{{text-align:left;white-space:normal}}
 }}
 @media print{{
-body{{font-size:10pt}}
 main{{max-width:none;padding:0}}
 nav{{display:none}}
 h2{{break-after:avoid}}
@@ -162,7 +163,7 @@ def _table(table: Table) -> str:
     rows = "".join(
         "<tr>"
         + "".join(
-            f'<td{kind} data-head="{escape(name)}"><span>{_words(cell)}</span></td>'
+            f'<td{kind} data-head="{escape(name)}">{_cell(cell)}</td>'
             for name, kind, cell in zip(table.head, kinds, row, strict=True)
         )
         + "</tr>\n"
@@ -171,14 +172,18 @@ def _table(table: Table) -> str:
     return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n"
 
 
+def _cell(words: Words) -> str:
+    return f"<span>{_words(words)}</span>" if words else ""
+
+
 def _words(words: Words) -> str:
     if isinstance(words, tuple):
         return "".join(map(_words, words))
     match words:
         case Code(text):
             line = md.one_line(text, LONGEST)
-            kind = ' class="long"' if len(line) > LONG else ""
-            return f"<code{kind}>{escape(line)}</code>" if line else md.UNKNOWN
+            kind = "long" if len(line) > LONG else "short" if len(line) <= SHORT else "name"
+            return f'<code class="{kind}">{escape(line)}</code>' if line else md.UNKNOWN
         case Command(text):
             return f'<code class="command">{escape(md.one_line(text, LONGEST))}</code>'
         case Strong(text):

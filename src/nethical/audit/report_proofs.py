@@ -95,7 +95,9 @@ CHECK_OTHERWISE = """\
 Or trust no program of ours: the log is written as C2SP tlog-tiles, its head is a C2SP signed \
 note, and a leaf hash is the SHA-256 of a zero byte and the bytes of the entry, so tools of others \
 verify it."""
-SAME_BYTES = "The report of the same run and the same checkpoint is the same to the last byte."
+SAME_BYTES = (
+    "Write this report again; by the same checkpoint, anchors and model it has the same bytes:"
+)
 
 
 def course_sections(run: LoggedRun) -> list[Section]:
@@ -126,24 +128,20 @@ def _ending(run: LoggedRun) -> tuple[Block, ...]:
     tone = OUTCOME_TONES.get(run.outcome, Tone.OPEN)
     blocks: list[Block] = [
         Callout(
-            (Strong("Outcome: "), Said(run.outcome), f". {OUTCOMES.get(run.outcome, UNCLEAR)}"),
+            (Strong("Outcome:"), " ", Said(run.outcome), f". {OUTCOMES.get(run.outcome, UNCLEAR)}"),
             tone,
         )
     ]
+    told: list[str] = []
     for event in run.events:
         if event.event_type == "stage_failed":
             failed = Reading(event.document)
-            words = (
-                "In the stage ",
-                Code(failed.get("stage")),
-                " the error ",
-                Code(failed.get("error")),
-                " was raised: ",
-                Said(failed.get("message")),
-            )
-            blocks.append(Paragraph(words))
+            told.append(f"{failed.get('error')}: {failed.get('message')}")
+            said = (": ", Said(failed.get("message"))) if failed.get("message") else (".",)
+            stage, error = Code(failed.get("stage")), Code(failed.get("error"))
+            blocks.append(Paragraph(("The stage ", stage, " raised ", error, *said)))
     ended = Reading(run.ended.document if run.ended else None)
-    if ended.get("error"):
+    if ended.get("error") and ended.get("error") not in told:
         blocks.append(Paragraph(("The run ended with: ", Said(ended.get("error")))))
     if ended.get("noticed_by"):
         blocks.append(Paragraph(("It was found dead by ", Code(ended.get("noticed_by")), ".")))
@@ -162,7 +160,7 @@ def _steps(run: LoggedRun) -> Table:
             rows.append((title, Strong("not reached"), ""))
         else:
             rows.append((title, moment(event.at), _since(begun, event.at)))
-    return Table(("Step", "When", "Seconds since it began"), tuple(rows), "llr")
+    return Table(("Step", "When", "Seconds"), tuple(rows), "llr")
 
 
 def _since(begun: str, at: str) -> str:
@@ -175,8 +173,8 @@ def _warnings(run: LoggedRun) -> tuple[Block, ...]:
     fallbacks = [event for event in run.events if event.event_type == "source_fallback"]
     says: list[Words] = [
         (
-            Strong("Fallback: "),
-            "instead of other data, ",
+            Strong("Fallback:"),
+            " instead of other data, ",
             Code(e.document.get("source")),
             " was used, because: ",
             Said(e.document.get("reason")),
@@ -200,7 +198,7 @@ def _proofs(source: ReportSource) -> tuple[Block, ...]:
                 ("Level that was proved", Said(source.level)),
                 ("Log", Code(source.origin)),
                 ("Entries of this run", f"{len(events):,}, between index {first:,} and {last:,}"),
-                ("Whole", _whole(source.run)),
+                ("Complete", _whole(source.run)),
                 ("Entries of the log that are signed", f"{source.tree_size:,}"),
                 ("Root", Code(source.root)),
             )
@@ -242,32 +240,31 @@ def _checks(source: ReportSource) -> tuple[Block, ...]:
     steps: list[Words] = [
         GET_THE_KEY,
         (*marked(CHECK_ALL), Command("nethical audit verify PATH --key KEY")),
-        (
-            "Check this run alone, without the log, by the small file ",
-            Code(receipt),
-            " of the folder (FILE):",
-            Command("nethical audit verify --proof FILE --key KEY"),
-            CHECK_ONE,
-        ),
     ]
+    if source.run.ended is not None:
+        told = "Check this run alone, without the log, by the small file "
+        command = Command("nethical audit verify --proof FILE --key KEY")
+        steps.append((told, Code(receipt), " of the folder (FILE):", command, CHECK_ONE))
     if saved is not None:
-        command = f"nethical models verify {saved.document.get('model_id')}"
-        steps.append(("Check that the model's files are those that were signed:", Command(command)))
-    return (Bullets((*steps, CHECK_OTHERWISE, SAME_BYTES), numbered=True),)
+        verify = f"nethical models verify {saved.document.get('model_id')}"
+        steps.append(("Check that the model's files are those that were signed:", Command(verify)))
+    again = f"nethical audit report PATH --key KEY --run-id {source.run.run_id}"
+    steps += [(SAME_BYTES, Command(again)), CHECK_OTHERWISE]
+    return (Bullets(tuple(steps), numbered=True),)
 
 
 def _events(source: ReportSource) -> tuple[Block, ...]:
     begun = source.run.events[0].at
     rows = tuple(_event(event, begun) for event in source.run.events)
-    head = ("Index", "Seconds", "What happened", "Logged as", "Leaf hash")
-    return (Table(head, rows, "rrlll"),)
+    head = ("What happened", "Index", "Seconds", "Logged as", "Leaf hash")
+    return (Table(head, rows, "lrrll"),)
 
 
 def _event(event: Event, begun: str) -> tuple[Words, ...]:
     return (
+        TITLES.get(event.event_type, md.UNKNOWN),
         f"{event.index:,}",
         _since(begun, event.at),
-        TITLES.get(event.event_type, ""),
         Code(event.event_type),
         Code(event.leaf_hash.hex()),
     )

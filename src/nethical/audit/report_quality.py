@@ -162,13 +162,13 @@ def _criteria(decided: Reading) -> tuple[Block, ...]:
     verdict = str(decided.get("verdict"))
     said = VERDICT_WORDS.get(verdict, "Nobody knows what this verdict means.")
     blocks: list[Block] = [
-        Callout((Strong("Verdict: "), Said(verdict), f". {said}"), _tone(verdict)),
+        Callout((Strong("Verdict:"), " ", Said(verdict), f". {said}"), _tone(verdict)),
     ]
     criteria = decided.parts("criteria")
     rows: tuple[tuple[Words, ...], ...] = tuple(
         (
             Said(c.get("name")),
-            Said(c.get("verdict")),
+            _weighed(c.get("verdict")),
             *(md.number(c.get(key), whole=True) for key in ("estimate", "bound")),
             md.given(c.get("threshold")),
             md.count(c.get("n")),
@@ -186,19 +186,28 @@ def _criteria(decided: Reading) -> tuple[Block, ...]:
     )
     if notes:
         blocks.append(Bullets(notes))
-    readings = decided.get("gate_readings")
-    blocks.append(
-        Paragraph(
-            f"Models that were judged by this gate part, this one counted: {md.count(readings)}. "
-            "Whoever chooses among many by the same rows makes the chosen one look better than "
-            "it is."
-        )
-    )
+    blocks.append(Paragraph(_readings(md.finite(decided.get("gate_readings")))))
     return tuple(blocks)
+
+
+def _readings(readings: float | None) -> str:
+    if readings is None:
+        return "How many models these rows have judged is unknown."
+    if readings <= 1:
+        return "These rows have judged this model alone."
+    return (
+        f"These rows have judged {md.count(readings)} models, this one counted. Whoever chooses "
+        "among models by the same rows makes the chosen one look better than it is."
+    )
 
 
 def _tone(verdict: str) -> str:
     return VERDICT_TONES.get(verdict, Tone.PLAIN)
+
+
+def _weighed(verdict: object) -> Words:
+    held_back = ("FAIL", "INSUFFICIENT_EVIDENCE")
+    return Strong(str(verdict)) if verdict in held_back else Said(verdict)
 
 
 def _needed(criterion: Reading) -> str:
@@ -242,9 +251,10 @@ def _comparison(beside: Reading) -> Words:
     estimate, low, high = [*beside.values("difference"), None, None, None][:3]
     better = md.finite(high) is not None and high < 0
     worse = beside.get("worse") is True
-    word = "worse than " if worse else "better than " if better else "not shown to differ from "
+    word = "worse than" if worse else "better than" if better else "not shown to differ from"
     return (
         Strong(word),
+        " ",
         Code(beside.get("current")),
         (
             f" on {md.count(beside.get('n'))} rows that neither learnt from: Brier loss less the "

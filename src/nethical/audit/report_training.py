@@ -38,8 +38,8 @@ STRATEGIES = {
     "given": "as the user gave it",
 }
 METHODS = {
-    "sigmoid": "a sigmoid curve, for few rows",
-    "isotonic": "isotonic steps, for many rows",
+    "sigmoid": "one S-shaped curve, as for few rows",
+    "isotonic": "rising steps, as for many rows",
     "percentile": "no positive row was there to learn from, so the number is a percentile among "
     "rows that are taken for normal, and no probability",
 }
@@ -119,10 +119,7 @@ def _environment(environment: Reading) -> tuple[Block, ...]:
         "threads": "Threads",
     }
     rows: list[tuple[Words, Words]] = [(names[key], shown(environment.get(key))) for key in names]
-    rows += [
-        (Said(name), shown(version))
-        for name, version in environment.part("libraries").document.items()
-    ]
+    rows.append(("Libraries", shown(environment.get("libraries"))))
     return (Facts(tuple(rows)),)
 
 
@@ -193,25 +190,26 @@ def _columns(run: LoggedRun) -> tuple[Block, ...]:
         return (
             (Paragraph(("The roles of the columns: ", *_tuple(shown(told)), ".")),) if roles else ()
         )
-    rows = tuple(
-        (
-            Code(column.get("name")),
-            Said(column.get("role")),
-            Said(column.get("feature") or "not read"),
-            Said(column.get("why")),
-        )
-        for column in columns[: card.MOST_COLUMNS]
-    )
-    more = len(columns) - card.MOST_COLUMNS
-    blocks: list[Block] = [Table(("Column", "Role", "Read as", "Why"), rows, "llll")]
-    if more > 0:
-        blocks.append(Paragraph(f"And {more:,} more columns, all in the log."))
+    alike: dict[tuple[str, str, str], list[object]] = {}
+    for column in columns:
+        read_as = column.get("feature") or "not read"
+        kind = (str(column.get("role")), str(read_as), str(column.get("why")))
+        alike.setdefault(kind, []).append(column.get("name"))
+    rows = tuple((*map(Said, kind), _names(names)) for kind, names in alike.items())
+    blocks: list[Block] = [Table(("Role", "Read as", "Why", "Columns"), rows, "llll")]
     past = _of(run, "past_derived")
     if past:
         n, rows_seen = md.count(past.get("columns")), md.count(past.get("rows"))
         words = f"{n} columns were made of what the {rows_seen} events say of each one's past."
         blocks.append(Paragraph(words))
     return tuple(blocks)
+
+
+def _names(names: list[object]) -> Words:
+    """Return names as code, the first few of them and how many there are."""
+    listed = [piece for name in names[: card.MOST_COLUMNS] for piece in (", ", Code(name))][1:]
+    more = len(names) - card.MOST_COLUMNS
+    return (*listed, f", and {more:,} more") if more > 0 else tuple(listed)
 
 
 def _leaks(run: LoggedRun) -> tuple[Block, ...]:
