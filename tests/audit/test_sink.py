@@ -4,6 +4,7 @@ import json
 import os
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 
 from nethical import Plan, train
@@ -211,3 +212,23 @@ def test_a_missing_event_shows_though_the_log_is_sound(folder, keys):
     assert [fault.kind for fault in found.faults] == ["incomplete", "incomplete"]
     assert "ended after 7 events; here are 1" in found.faults[0].what
     assert [warning.kind for warning in found.warnings] == ["clock"]
+
+
+def test_a_run_that_reads_further_tables_is_whole(folder, keys, tmp_path):
+    rng = np.random.default_rng(3)
+    for name in ("main", "test", "challenge"):
+        x = rng.normal(size=600)
+        label = (x + rng.normal(scale=0.3, size=600) > 0).astype(int)
+        rows = [f"{a},{b}" for a, b in zip(x, label, strict=True)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["x,label", *rows]) + "\n")
+    plan = Plan(
+        "logistic",
+        data=str(tmp_path / "main.csv"),
+        test_data=str(tmp_path / "test.csv"),
+        challenge_data=(str(tmp_path / "challenge.csv"),),
+    )
+    audited(folder, keys, tmp_path, plan)
+    run = find_run(LogReader(folder / "log"))
+    loaded = [event for event in run.events if event.event_type == "data_loaded"]
+    assert len(loaded) == 3
+    assert verified(folder, keys).examined.faults == []

@@ -195,8 +195,8 @@ class _Runs:
             else:
                 run.count += 1
                 run.hashed.update(leaf_hash(event.entry))
-            if kind in IN_ORDER:
-                run.kinds.append(kind)
+            if kind in IN_ORDER and kind not in run.kinds[-1:]:
+                run.kinds.append(kind)  # each further table that is read is loaded too
             run.last, run.at = event.index, at
 
     def _check_end(self, run_id: str, run: _Run, ended: Any, index: int) -> None:  # noqa: ANN401

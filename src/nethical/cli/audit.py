@@ -394,10 +394,11 @@ def _model_checks(
         return None, None  # the model is not here: the report says that nobody asked
     except IntegrityError as error:
         return None, error
+    again = recompute(run, bundle)
     try:
-        return recompute(run, bundle), check_model(bundle, reader)
+        return again, check_model(bundle, reader)
     except IntegrityError as error:
-        return None, error
+        return again, error
 
 
 def _checkpoint(args: argparse.Namespace, console: Console) -> None:
