@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from nethical.audit.reading import LogReader
 from nethical.cli.main import main
 
 TRAIN = "train --model-type heuristic --num-samples 1000 --enable-audit --audit-path logs".split()
@@ -154,17 +155,21 @@ def test_an_anchor_that_cannot_keep_stops_the_run_before_training(nethical):
 
 
 def test_what_people_do_is_in_the_log_too(nethical):
-    (model_id,) = [path.name for path in (nethical.path / "models" / "versions").iterdir()]
     audit = ("--enable-audit", "--audit-path", "logs")
-    done = nethical("models", "promote", model_id, "--reason", "why not", *audit)
-    is_current = done.code == 2
-    assert "is in production" in done.err if is_current else "Merkle root: " in done.out
-    assert nethical("models", "prune", "--keep", 0, *audit).code == 0
-    entries = sorted((nethical.path / "logs" / "log" / "tile" / "entries").rglob("*"))
-    text = b"".join(path.read_bytes() for path in entries if path.is_file()).decode("latin-1")
-    assert '"command":"models promote"' in text
-    assert f'"phase":"{"failed" if is_current else "done"}"' in text
-    assert '"arguments":{"keep":"0"' in text
+    done = nethical("models", "promote", "absent", "--reason", "why not", *audit)
+    assert done.code == 2
+    done = nethical("models", "prune", "--keep", 0, *audit)
+    assert done.code == 0
+    assert re.search(r"Merkle root: [0-9a-f]{64}", done.out)
+    reader = LogReader(nethical.path / "logs" / "log")
+    told = [json.loads(entry) for entry in reader.entries()]
+    failed, pruned = (
+        [e for e in told if e.get("command") == f"models {c}"] for c in ("promote", "prune")
+    )
+    assert [entry["phase"] for entry in failed] == ["begun", "failed"]
+    assert failed[1]["error"].startswith("UsageError: no model 'absent'")
+    assert [entry["phase"] for entry in pruned] == ["begun", "done"]
+    assert pruned[0]["arguments"]["keep"] == "0"
     assert nethical("audit", "verify", "logs").code == 0
 
 

@@ -146,7 +146,7 @@ class LogReader:
 
     def __init__(self, path: Path, key: VerifierKey | None = None) -> None:
         self._folder = Folder(path)
-        self._key = key
+        self.key = key
         with self._folder.reading():
             note = self._folder.read("checkpoint", 1 << 20)
             journal = self._folder.read(JOURNAL, MAX_JOURNAL_BYTES) or b""

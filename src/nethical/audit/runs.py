@@ -26,6 +26,7 @@ __all__ = [
     "IN_ORDER",
     "Event",
     "LoggedRun",
+    "all_runs",
     "events",
     "events_digest",
     "find_run",
@@ -151,6 +152,14 @@ def find_run(reader: LogReader, reference: str = LATEST, *, first: int = 0) -> L
             f"the log holds nothing of run {run_id}", mend="run `nethical audit verify` on it"
         )
     return LoggedRun(run_id, of_run)
+
+
+def all_runs(reader: LogReader) -> list[LoggedRun]:
+    """Return the runs of a log in the order in which they began; reads the log once."""
+    found: dict[str, list[Event]] = {}
+    for event in events(reader.entries(), 0, holding=[b'"event_type":', b'"run_id":"run_']):
+        found.setdefault(str(event.document["run_id"]), []).append(event)
+    return [LoggedRun(run_id, tuple(of_run)) for run_id, of_run in found.items()]
 
 
 def _named(known: list[str], reference: str) -> str:

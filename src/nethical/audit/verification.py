@@ -20,7 +20,7 @@ from nethical.audit.folder import CHUNK, SUMMARY, AuditFolder
 from nethical.audit.merkle import leaf_hash
 from nethical.audit.notes import VerifierKey
 from nethical.audit.proofs import TlogProof
-from nethical.audit.rotation import believed_keys, open_log
+from nethical.audit.rotation import believed_keys, open_log, signer
 from nethical.audit.runs import ENDS, IN_ORDER, LoggedRun, events
 from nethical.audit.views import LARGE, RECEIPT, Head, receipt_event, views
 from nethical.errors import IntegrityError, NethicalError, UsageError
@@ -152,21 +152,12 @@ def verify(path: Path, keys: Sequence[VerifierKey], anchors: Sequence[Anchor] = 
     every = believed_keys(log_path, keys)
     kept = [each for a in anchors for each in known(a, reader.checkpoint.origin, every)]
     runs = _Runs()
-    signer = next(key for key in every if _opens(reader.note, key))
-    found = examine(log_path, signer, known=kept, each=runs.each)
+    found = examine(log_path, reader.key, known=kept, each=runs.each)
     is_sound = found.sound
     runs.check(found)
     if folder is not None and is_sound:
         _check_views(folder, reader, runs.runs, every, found)
     return Verified(found, len(runs.runs), len(kept))
-
-
-def _opens(note: bytes, key: VerifierKey) -> bool:
-    try:
-        open_checkpoint(note, key)
-    except IntegrityError:
-        return False
-    return True
 
 
 class _Runs:
@@ -305,10 +296,10 @@ def _refusal(proof: TlogProof, entry: bytes, key: VerifierKey) -> IntegrityError
 
 
 def _opened(note: bytes, keys: Sequence[VerifierKey]) -> Any:  # noqa: ANN401 - a checkpoint
-    for key in keys:
-        if _opens(note, key):
-            return open_checkpoint(note, key)
-    raise IntegrityError("no believed key signed it", mend="")
+    key = signer(note, keys)
+    if key is None:
+        raise IntegrityError("no believed key signed it", mend="")
+    return open_checkpoint(note, key)
 
 
 def _check_links(folder: AuditFolder, found: Examined) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nethical.audit.agreement import Recomputed
+    from nethical.audit.notes import VerifierKey
     from nethical.audit.proofs import TlogProof
     from nethical.audit.reading import LogReader
     from nethical.audit.runs import Event, LoggedRun
@@ -117,26 +118,36 @@ def run(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _reader(args: argparse.Namespace) -> LogReader:
-    from nethical.audit.rotation import open_log
+def _keys(args: argparse.Namespace) -> tuple[Path, list[VerifierKey]]:
+    """Return the folder of the log, and the keys by which it is believed."""
     from nethical.audit.verification import believed, located
     from nethical.keys import Keys, default_home
 
     log_path = located(args.path)[1]
-    return open_log(log_path, believed(log_path, Keys(default_home()), args.key))
+    return log_path, believed(log_path, Keys(default_home()), getattr(args, "key", []))
+
+
+def _reader(args: argparse.Namespace) -> LogReader:
+    from nethical.audit.rotation import open_log
+
+    return open_log(*_keys(args))
+
+
+def _signing_key(reader: LogReader) -> VerifierKey:
+    """Return the key that signed the head of a log that was opened by a believed one."""
+    if reader.key is None:
+        raise AssertionError("a log is opened by a key here")
+    return reader.key
 
 
 def _verify(args: argparse.Namespace, console: Console) -> None:
     from nethical.audit.anchors import anchor
-    from nethical.audit.verification import believed, located, verify
-    from nethical.keys import Keys, default_home
+    from nethical.audit.verification import verify
 
     if args.proof is not None:
         _verify_proof(args, console)
         return
-    log_path = located(args.path)[1]
-    keys = believed(log_path, Keys(default_home()), args.key)
-    verified = verify(args.path, keys, [anchor(spec) for spec in args.anchor])
+    verified = verify(args.path, _keys(args)[1], [anchor(spec) for spec in args.anchor])
     found = verified.examined
     again = _recomputed(args) if found.sound else None
     if console.json_output:
@@ -268,11 +279,11 @@ def _verified_by_any(proof: TlogProof, entry: bytes, keys: list[Any], origin: st
 
 
 def _show(args: argparse.Namespace, console: Console) -> None:
-    from nethical.audit.runs import find_run, run_ids
+    from nethical.audit.runs import all_runs, find_run
 
     reader = _reader(args)
     if args.run_id is None:
-        found = [find_run(reader, run_id) for run_id in run_ids(reader)]
+        found = all_runs(reader)
         if console.json_output:
             console.json(
                 [{"run_id": r.run_id, "outcome": r.outcome, "events": len(r.events)} for r in found]
@@ -343,23 +354,18 @@ def _report(args: argparse.Namespace, console: Console) -> None:
     from nethical import durable
     from nethical.audit.anchors import anchor
     from nethical.audit.report import ReportSource, render
-    from nethical.audit.rotation import signer
     from nethical.audit.runs import find_run
-    from nethical.audit.verification import believed, located, verify
-    from nethical.keys import Keys, default_home
+    from nethical.audit.verification import verify
 
-    log_path = located(args.path)[1]
-    keys = believed(log_path, Keys(default_home()), args.key)
-    verified = verify(args.path, keys, [anchor(spec) for spec in args.anchor])
+    verified = verify(args.path, _keys(args)[1], [anchor(spec) for spec in args.anchor])
     verified.examined.check()
     reader = _reader(args)
     run = find_run(reader, args.run_id)
     again, checked = _model_checks(args, run, reader)
-    key = signer(reader.note, keys) or keys[0]
     source = ReportSource(
         run=run,
         origin=reader.checkpoint.origin,
-        vkey=key.to_vkey(),
+        vkey=_signing_key(reader).to_vkey(),
         note=reader.note,
         tree_size=reader.tree_size,
         root=reader.checkpoint.root_hash.hex(),
@@ -418,20 +424,7 @@ def _checkpoint(args: argparse.Namespace, console: Console) -> None:
 
 
 def _key(args: argparse.Namespace, console: Console) -> None:
-    from nethical.audit.rotation import signer
-    from nethical.audit.verification import believed, located
-    from nethical.errors import IntegrityError
-    from nethical.keys import Keys, default_home
-
-    args.key = []
-    reader = _reader(args)
-    keys = believed(located(args.path)[1], Keys(default_home()), [])
-    key = signer(reader.note, keys)
-    if key is None:
-        raise IntegrityError(
-            "the log was handed over to a key that is not here",
-            mend="ask where the log is written now",
-        )
+    key = _signing_key(_reader(args))
     if console.json_output:
         console.json({"origin": key.name, "key": key.to_vkey()})
         return
@@ -440,19 +433,10 @@ def _key(args: argparse.Namespace, console: Console) -> None:
 
 def _anchor(args: argparse.Namespace, console: Console) -> None:
     from nethical.audit.anchors import anchor, keep
-    from nethical.audit.rotation import signer
-    from nethical.audit.verification import believed, located
-    from nethical.keys import Keys, default_home
 
     reader = _reader(args)
-    keys = believed(located(args.path)[1], Keys(default_home()), args.key)
-    key = signer(reader.note, keys)
-    if key is None:
-        from nethical.errors import IntegrityError
-
-        raise IntegrityError("no believed key signed the checkpoint", mend="name it with --key")
     for spec in args.anchor:
-        kept = keep(anchor(spec), reader.note, key)
+        kept = keep(anchor(spec), reader.note, _signing_key(reader))
         console.info(f"Checkpoint of {kept.tree_size:,} entries kept and read back: {spec}")
     if console.json_output:
         console.json({"tree_size": reader.tree_size, "anchors": list(args.anchor)})
