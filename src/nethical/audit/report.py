@@ -12,9 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nethical import markdown as md
-from nethical.audit.report_blocks import Code, Facts, Reading, Report, Said, Section, Tone, moment
-from nethical.audit.report_html import to_html
-from nethical.audit.report_markdown import to_markdown
 from nethical.audit.report_proofs import (
     OUTCOME_TONES,
     OUTCOMES,
@@ -30,11 +27,14 @@ from nethical.audit.report_quality import (
 )
 from nethical.audit.report_training import is_synthetic, training_sections
 from nethical.errors import IntegrityError
+from nethical.reports.blocks import Code, Facts, Reading, Report, Said, Section, Tone, moment
+from nethical.reports.html import to_html
+from nethical.reports.markdown import to_markdown
 
 if TYPE_CHECKING:
     from nethical.audit.agreement import Recomputed
-    from nethical.audit.report_blocks import Words
     from nethical.audit.runs import Event, LoggedRun
+    from nethical.reports.blocks import Words
 
 __all__ = ["ReportSource", "render"]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nethical import markdown as md
-from nethical.audit.report_blocks import (
+from nethical.audit.runs import events_digest
+from nethical.reports.blocks import (
     Bullets,
     Callout,
     Code,
@@ -23,12 +24,11 @@ from nethical.audit.report_blocks import (
     moment,
     seconds_between,
 )
-from nethical.audit.runs import events_digest
 
 if TYPE_CHECKING:
     from nethical.audit.report import ReportSource
-    from nethical.audit.report_blocks import Block, Words
     from nethical.audit.runs import Event, LoggedRun
+    from nethical.reports.blocks import Block, Words
 
 __all__ = ["OUTCOMES", "OUTCOME_TONES", "course_sections", "proof_sections", "took"]
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from nethical import card, charts
 from nethical import markdown as md
 from nethical.audit.agreement import Agreement
-from nethical.audit.report_blocks import (
+from nethical.errors import IntegrityError
+from nethical.metrics.evaluation import METRICS
+from nethical.reports.blocks import (
     Bullets,
     Callout,
     Code,
@@ -22,13 +24,11 @@ from nethical.audit.report_blocks import (
     Tone,
     marked,
 )
-from nethical.errors import IntegrityError
-from nethical.metrics.evaluation import METRICS
 
 if TYPE_CHECKING:
     from nethical.audit.agreement import Recomputed
-    from nethical.audit.report_blocks import Block, Words
     from nethical.audit.runs import Event, LoggedRun
+    from nethical.reports.blocks import Block, Words
 
 __all__ = ["VERDICT_TONES", "crosscheck_words", "quality_sections", "recomputed_words"]
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from nethical import card
 from nethical import markdown as md
-from nethical.audit.report_blocks import (
-    STUB,
+from nethical.plan import Plan
+from nethical.reports.blocks import (
     Bullets,
     Callout,
     Code,
@@ -21,14 +22,14 @@ from nethical.audit.report_blocks import (
     plain,
     shown,
 )
-from nethical.plan import Plan
 
 if TYPE_CHECKING:
-    from nethical.audit.report_blocks import Block, Piece, Words
     from nethical.audit.runs import LoggedRun
+    from nethical.reports.blocks import Block, Piece, Words
 
 __all__ = ["is_synthetic", "training_sections"]
 
+STUB = {"digest", "bytes"}
 GENERATED = ("synthetic", "legacy")
 PURPOSES = {**card.PURPOSES, "gate": "judged the model"}
 STRATEGIES = {
@@ -75,7 +76,7 @@ def _plan(started: Reading) -> tuple[Block, ...]:
         return ()
     settings = started.part("plan").document
     if settings.keys() == STUB:
-        return (Paragraph(("The plan is ", *_tuple(shown(settings)), ".")),)
+        return (Paragraph(("The plan is ", *_tuple(_logged(settings)), ".")),)
     default = {
         key: value for key, value in Plan("any").to_document().items() if key != "model_type"
     }
@@ -97,11 +98,22 @@ def _plan(started: Reading) -> tuple[Block, ...]:
 
 
 def _setting(value: object) -> Words:
-    return "not set" if value in (None, [], {}) else shown(value)
+    return "not set" if value in (None, [], {}) else _logged(value)
 
 
 def _inline(value: object) -> str:
     return "not set" if value in (None, [], {}) else plain(value)
+
+
+def _logged(value: object) -> Words:
+    """Return a member of the log as words; of one too large for it there is a digest only."""
+    if not isinstance(value, Mapping) or value.keys() != STUB:
+        return shown(value)
+    size = md.count(value.get("bytes"))
+    return (
+        f"too large for the log, which holds the digest of its {size} bytes: ",
+        Code(value.get("digest")),
+    )
 
 
 def _tuple(words: Words) -> tuple[Piece, ...]:
@@ -118,8 +130,8 @@ def _environment(environment: Reading) -> tuple[Block, ...]:
         "libc": "C library",
         "threads": "Threads",
     }
-    rows: list[tuple[Words, Words]] = [(names[key], shown(environment.get(key))) for key in names]
-    rows.append(("Libraries", shown(environment.get("libraries"))))
+    rows: list[tuple[Words, Words]] = [(names[key], _logged(environment.get(key))) for key in names]
+    rows.append(("Libraries", _logged(environment.get("libraries"))))
     return (Facts(tuple(rows)),)
 
 
@@ -145,7 +157,7 @@ def _data(run: LoggedRun) -> tuple[Block, ...]:
         ("Digest of the content", Code(first.get("digest"))),
         ("Positive label", _labels(labelling, "positive")),
         ("Negative label", _labels(labelling, "negative")),
-        *((Said(key), shown(value)) for key, value in first.part("details").document.items()),
+        *((Said(key), _logged(value)) for key, value in first.part("details").document.items()),
     ]
     if first.get("has_labels") is False:
         rows.insert(3, ("Labels", "none: every row is taken for a normal one"))
@@ -159,7 +171,7 @@ def _data(run: LoggedRun) -> tuple[Block, ...]:
 
 def _labels(labelling: Reading, side: str) -> Words:
     names = labelling.values(side)
-    return shown(names) if names else md.UNKNOWN
+    return _logged(names) if names else md.UNKNOWN
 
 
 def _others(tables: list[Reading]) -> tuple[Block, ...]:
@@ -188,7 +200,9 @@ def _columns(run: LoggedRun) -> tuple[Block, ...]:
     if not columns:
         told = roles.get("roles")
         return (
-            (Paragraph(("The roles of the columns: ", *_tuple(shown(told)), ".")),) if roles else ()
+            (Paragraph(("The roles of the columns: ", *_tuple(_logged(told)), ".")),)
+            if roles
+            else ()
         )
     alike: dict[tuple[str, str, str], list[object]] = {}
     for column in columns:
@@ -296,7 +310,7 @@ def _learnt(learnt: Reading) -> tuple[Block, ...]:
         ("Type of model", Code(learnt.get("model_type"))),
         ("Epochs", "this type has none" if ran is None else epochs),
         ("Seconds of fitting", md.number(learnt.get("training_duration_seconds"))),
-        *((Said(key), shown(value)) for key, value in learnt.part("details").document.items()),
+        *((Said(key), _logged(value)) for key, value in learnt.part("details").document.items()),
     ]
     notes = tuple(Said(note) for note in learnt.values("notes"))
     return (Facts(tuple(rows)), *([Bullets(notes)] if notes else []))

@@ -15,7 +15,6 @@ from typing import Any
 from nethical import markdown as md
 
 __all__ = [
-    "STUB",
     "Block",
     "Bullets",
     "Callout",
@@ -43,7 +42,6 @@ __all__ = [
 
 LONGEST = 2000
 MOST_LISTED = 40
-STUB = {"digest", "bytes"}
 
 
 @dataclass(frozen=True)
@@ -162,7 +160,7 @@ class Report:
 
 
 class Reading:
-    """A JSON object of a log, read without trust in its shape: what is not there is unknown.
+    """A JSON object, read without trust in its shape: what is not there is unknown.
 
     Args:
         document: Any value; what is no object has no members.
@@ -210,23 +208,12 @@ def shown(value: object) -> Words:
     if isinstance(value, float):
         return md.given(value)
     if isinstance(value, Mapping):
-        if value.keys() == STUB:
-            return stub(value)
         return Said(", ".join(f"{k} {plain(v)}" for k, v in value.items()) or "none")
     if isinstance(value, list | tuple):
         told = ", ".join(plain(each) for each in value[:MOST_LISTED])
         more = f", and {len(value) - MOST_LISTED:,} more" if len(value) > MOST_LISTED else ""
         return Said(told + more or "none")
     return Code(value)
-
-
-def stub(value: Mapping[str, Any]) -> Words:
-    """Return what is said of a member that the log holds by its digest only."""
-    size = md.count(value.get("bytes"))
-    return (
-        f"too large for the log, which holds the digest of its {size} bytes: ",
-        Code(value.get("digest")),
-    )
 
 
 def plain(value: object) -> str:
@@ -249,12 +236,12 @@ def _instant(text: str) -> datetime | None:
 
 
 def moment(text: str) -> str:
-    """Return a time that was logged, to the second, or that it is unknown."""
+    """Return a time, given in ISO 8601, to the second in UTC, or that it is unknown."""
     found = _instant(text)
     return f"{found:%Y-%m-%d %H:%M:%S} UTC" if found else md.UNKNOWN
 
 
 def seconds_between(begin: str, end: str) -> float | None:
-    """Return the seconds between two times that were logged, None where one is unknown."""
+    """Return the seconds between two such times, None where one is unknown."""
     first, last = _instant(begin), _instant(end)
     return None if first is None or last is None else (last - first).total_seconds()

@@ -6,7 +6,8 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from nethical import markdown as md
-from nethical.audit.report_blocks import (
+from nethical.charts import FONT, INKS
+from nethical.reports.blocks import (
     LONGEST,
     Bullets,
     Callout,
@@ -19,10 +20,9 @@ from nethical.audit.report_blocks import (
     Table,
     Verbatim,
 )
-from nethical.charts import FONT, INKS
 
 if TYPE_CHECKING:
-    from nethical.audit.report_blocks import Block, Report, Words
+    from nethical.reports.blocks import Block, Report, Words
 
 __all__ = ["to_html"]
 

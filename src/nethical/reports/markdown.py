@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from nethical import markdown as md
-from nethical.audit.report_blocks import (
+from nethical.reports.blocks import (
     LONGEST,
     Bullets,
     Callout,
@@ -22,7 +22,7 @@ from nethical.audit.report_blocks import (
 )
 
 if TYPE_CHECKING:
-    from nethical.audit.report_blocks import Block, Report, Words
+    from nethical.reports.blocks import Block, Report, Words
 
 __all__ = ["to_markdown"]
 

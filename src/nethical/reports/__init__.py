@@ -1,0 +1,1 @@
+"""Reports, whatever they tell of: of which blocks they consist, as Markdown and as a page."""
