@@ -1,0 +1,1 @@
+"""Whether cohorts of predictions differ, by how much, and how sure that is."""
