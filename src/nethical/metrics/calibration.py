@@ -26,7 +26,17 @@ if TYPE_CHECKING:
     Labels = NDArray[Any]
     Groups = NDArray[np.int64] | None
 
-__all__ = ["Bins", "calibration_line", "ece", "ece_debiased", "reliability"]
+__all__ = [
+    "Bins",
+    "CalibrationError",
+    "calibration_error",
+    "calibration_line",
+    "ece",
+    "ece_debiased",
+    "fit_line",
+    "reliability",
+    "shrunken_error",
+]
 
 N_BINS = 10
 HOSMER_LEMESHOW_ALPHA = 0.05
@@ -70,8 +80,7 @@ def reliability(
     hits = np.bincount(codes, weights=y_true, minlength=n_bins)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean_proba, share = proba / n, hits / n
-        shrunk = (hits + mean_proba) / (n + 1)
-        variance = shrunk * (1 - shrunk) / n
+        variance = shrunken_error(n, mean_proba, hits) ** 2
         if groups is not None:
             residual = (y_true - y_proba) - (share - mean_proba)[codes]
             _, group = np.unique(groups, return_inverse=True)
@@ -82,6 +91,12 @@ def reliability(
             robust = n_groups / max(n_groups - 1, 1) * (sums**2).sum(axis=1) / n**2
             variance = np.maximum(variance, robust)
         return Bins(n, mean_proba, share, np.sqrt(variance))
+
+
+def shrunken_error(n: NDArray[Any], mean_proba: Floats, hits: NDArray[Any]) -> Floats:
+    """Return the standard error of each bin's share, shrunk by one row towards its mean."""
+    shrunk = (hits + mean_proba) / (n + 1)
+    return np.asarray(np.sqrt(shrunk * (1 - shrunk) / n), dtype=np.float64)
 
 
 def ece(y_true: Labels, y_proba: Floats, *, n_bins: int = N_BINS) -> float:
@@ -122,37 +137,69 @@ def ece_debiased(
     """
     if len(y_true) == 0 or not np.all(np.isfinite(y_proba)):
         return Interval(math.nan, math.nan, math.nan)
+    bins = reliability(y_true, y_proba, groups, n_bins=n_bins)
+    spread: Floats = np.bincount(
+        _bin_codes(y_proba, n_bins), weights=y_proba * (1 - y_proba), minlength=n_bins
+    ).astype(np.float64)
+    clusters = None if groups is None else len(np.unique(groups))
+    found = calibration_error(
+        bins, spread, _total_error(y_true, y_proba, groups, bins), clusters=clusters
+    )
+    return found.interval(level)
+
+
+@dataclass(frozen=True)
+class CalibrationError:
+    """The debiased calibration error, before it is cut to what is possible.
+
+    Args:
+        estimate: May be a little below 0.
+        error: Its standard error.
+        is_wrong: Whether the Hosmer-Lemeshow chi-square says at .05 that there is any.
+        clusters: Number of clusters, None where rows are independent.
+    """
+
+    estimate: float
+    error: float
+    is_wrong: bool
+    clusters: int | None
+
+    def interval(self, level: float) -> Interval:
+        """Return the estimate in [0, 1] and bounds that each hold with ``level``."""
+        margin = quantile(level, self.clusters) * self.error
+        low = max(0.0, self.estimate - margin) if self.is_wrong else 0.0
+        estimate = max(self.estimate, 0.0)
+        return Interval(min(estimate, 1.0), low, min(estimate + margin, 1.0))
+
+
+def calibration_error(
+    bins: Bins, spread: Floats, error: float, *, clusters: int | None
+) -> CalibrationError:
+    """Return the calibration error of binned rows, less what noise adds.
+
+    Args:
+        bins: The bins.
+        spread: Sum of p (1 - p) in each bin, the variance of a calibrated model's count, shape
+            (n_bins,). The bins' own errors would make the chi-square too large: a bin without
+            positives looks too certain.
+        error: Standard error of the weighted sum of absolute gaps.
+        clusters: Number of clusters, or None.
+    """
     from scipy.special import chdtrc, ndtr
 
-    bins = reliability(y_true, y_proba, groups, n_bins=n_bins)
     used = bins.n > 0
-    weight = bins.n[used] / len(y_true)
+    weight = bins.n[used] / bins.n.sum()
     gap = np.abs(bins.share[used] - bins.mean_proba[used])
-    error = np.maximum(bins.error[used], 1e-12)
-    noisy = error * math.sqrt(2 / math.pi) * np.exp(-((gap / error) ** 2) / 2) + gap * (
-        1 - 2 * ndtr(-gap / error)
-    )
-    estimate = float(np.sum(weight * (2 * gap - noisy)))
-    clusters = None if groups is None else len(np.unique(groups))
-    margin = quantile(level, clusters) * _total_error(y_true, y_proba, groups, bins)
-    wrong = chdtrc(int(used.sum()), _chi_square(y_proba, groups, bins)) < HOSMER_LEMESHOW_ALPHA
-    low = max(0.0, estimate - margin) if wrong else 0.0
-    return Interval(min(max(estimate, 0.0), 1.0), low, min(max(estimate, 0.0) + margin, 1.0))
-
-
-def _chi_square(y_proba: Floats, groups: Groups, bins: Bins) -> float:
-    """Return the Hosmer-Lemeshow statistic, with the variance of a calibrated model.
-
-    The bins' own errors would make it too large: a bin without positives looks too certain.
-    """
-    used = bins.n > 0
-    spread = np.bincount(
-        _bin_codes(y_proba, len(bins.n)), weights=y_proba * (1 - y_proba), minlength=len(bins.n)
+    spread_of = np.maximum(bins.error[used], 1e-12)
+    noisy = spread_of * math.sqrt(2 / math.pi) * np.exp(-((gap / spread_of) ** 2) / 2) + gap * (
+        1 - 2 * ndtr(-gap / spread_of)
     )
     variance = (spread[used] / bins.n[used] ** 2).clip(1e-24)
-    if groups is not None:
+    if clusters is not None:
         variance = np.maximum(variance, bins.error[used] ** 2)
-    return float(np.sum((bins.share[used] - bins.mean_proba[used]) ** 2 / variance))
+    chi_square = float(np.sum(gap**2 / variance))
+    is_wrong = bool(chdtrc(int(used.sum()), chi_square) < HOSMER_LEMESHOW_ALPHA)
+    return CalibrationError(float(np.sum(weight * (2 * gap - noisy))), error, is_wrong, clusters)
 
 
 def _total_error(y_true: Labels, y_proba: Floats, groups: Groups, bins: Bins) -> float:
@@ -183,25 +230,14 @@ def calibration_line(
     unknown = Interval(math.nan, math.nan, math.nan)
     clipped = np.clip(y_proba, 1e-12, 1 - 1e-12)
     x = np.log(clipped / (1 - clipped))
-    if len(y_true) < 3 or np.ptp(x) == 0 or np.min(y_true) == np.max(y_true):  # noqa: PLR2004
+    fitted = fit_line(x, y_true, np.ones_like(x))
+    if fitted is None:
         return unknown, unknown
+    beta, inverse = fitted
     design = np.column_stack([x, np.ones_like(x)])
-    beta = np.zeros(2)
-    for _ in range(MOST_STEPS):
-        p = 1 / (1 + np.exp(-np.clip(design @ beta, -500, 500)))
-        gradient = design.T @ (y_true - p)
-        hessian = (design * (p * (1 - p))[:, None]).T @ design
-        if not np.all(np.isfinite(hessian)) or np.linalg.cond(hessian) > 1e14:  # noqa: PLR2004
-            return unknown, unknown
-        step = np.linalg.solve(hessian, gradient)
-        beta = beta + step
-        if np.abs(step).max() < SMALLEST_STEP * (1 + np.abs(beta).max()):
-            break
-    else:  # the classes are separable, or nearly: no line is best
-        return unknown, unknown
+    p = 1 / (1 + np.exp(-np.clip(design @ beta, -500, 500)))
     scores = design * (y_true - p)[:, None]
     sums = np.column_stack([cluster_sums(scores[:, k], groups) for k in (0, 1)])
-    inverse = np.linalg.inv(hessian)
     covariance = inverse @ (sums.T @ sums) @ inverse
     z = quantile(level, None if groups is None else len(sums))
     slope, intercept = (
@@ -209,3 +245,32 @@ def calibration_line(
         for b, e in zip(beta, np.sqrt(np.diag(covariance)), strict=True)
     )
     return slope, intercept
+
+
+def fit_line(
+    x: Floats, y: NDArray[Any], weight: NDArray[Any]
+) -> tuple[Floats, NDArray[np.float64]] | None:
+    """Return slope and intercept of a logistic line, and the inverse of its information.
+
+    None where no line is best: one class only, no spread in ``x``, or classes that a cut parts.
+
+    Args:
+        x: Log odds that were predicted, shape (n,).
+        y: Labels, shape (n,), 0 or 1.
+        weight: How many rows each stands for, shape (n,).
+    """
+    if len(x) < 3 or np.ptp(x) == 0 or np.min(y) == np.max(y):  # noqa: PLR2004
+        return None
+    design = np.column_stack([x, np.ones_like(x)])
+    beta = np.zeros(2)
+    for _ in range(MOST_STEPS):
+        p = 1 / (1 + np.exp(-np.clip(design @ beta, -500, 500)))
+        gradient = design.T @ (weight * (y - p))
+        hessian = (design * (weight * p * (1 - p))[:, None]).T @ design
+        if not np.all(np.isfinite(hessian)) or np.linalg.cond(hessian) > 1e14:  # noqa: PLR2004
+            return None
+        step = np.linalg.solve(hessian, gradient)
+        beta = beta + step
+        if np.abs(step).max() < SMALLEST_STEP * (1 + np.abs(beta).max()):
+            return beta, np.asarray(np.linalg.inv(hessian), dtype=np.float64)
+    return None

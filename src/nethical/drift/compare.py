@@ -1,0 +1,340 @@
+"""What changed between a reference and other cohorts, with a stated error rate.
+
+Three questions are kept apart: whether one model does otherwise on other rows, whether two
+models do otherwise on the same rows, and whether two ways of training differ. A single
+retraining answers none of them: the models differ, and that is all that can be said.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nethical.drift import fairness, measures, paired, process, statistics, unpaired
+from nethical.drift.cells import EDGES
+from nethical.drift.effects import Effect, EffectVerdict, Settings, Test, Verdict, known, verdict_of
+from nethical.drift.rows import paired as paired_rows
+from nethical.drift.rows import read_rows
+from nethical.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from nethical.drift.cells import Cells
+    from nethical.drift.cohorts import Cohort
+    from nethical.drift.fairness import Fairness, GroupTest
+
+__all__ = ["Analysis", "Comparison", "Kind", "analyse", "choose_reference"]
+
+INSUFFICIENT = "Insufficient cohorts for drift analysis"
+WORDS = {
+    "accuracy": "accuracy",
+    "recall": "recall",
+    "false_positive_rate": "false positive rate",
+    "ece": "calibration error",
+    "brier": "Brier loss",
+    "score_distribution": "score distribution",
+}
+
+
+class Kind(StrEnum):
+    """Which question a comparison answers."""
+
+    OTHER_ROWS = "same_model_other_rows"
+    SAME_ROWS = "same_rows_two_models"
+    PROCESS = "training_process"
+    RETRAIN = "single_retrain"
+    NOTHING_NEW = "same_model_same_rows"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A cohort beside the reference.
+
+    Args:
+        kind: Which question was answered.
+        reference: Id of the reference.
+        current: Id of the cohort.
+        effects: The effects with their margins.
+        tests: That both sides are alike; reported, not judged.
+        verdict: What follows from the effects.
+        message: The same in words.
+        groups: In whom it changed.
+        estimated: Of a cohort without labels, what would hold if only the mix of rows changed.
+        distances: Of the scores: ``wasserstein``, ``psi``, ``psi_p``.
+    """
+
+    kind: Kind
+    reference: str
+    current: str
+    effects: tuple[Effect, ...]
+    tests: tuple[Test, ...]
+    verdict: Verdict
+    message: str
+    groups: tuple[GroupTest, ...]
+    estimated: dict[str, float]
+    distances: dict[str, float]
+
+    @property
+    def is_attributable(self) -> bool:
+        """Whether its verdict may be more than inconclusive."""
+        return self.kind not in {Kind.RETRAIN, Kind.NOTHING_NEW}
+
+    @property
+    def rows_needed(self) -> int | None:
+        """Rows of each side from which on every undecided effect would be decided, or None."""
+        wanted = [e.rows_needed for e in self.effects if e.verdict == EffectVerdict.UNDECIDED]
+        told = [rows for rows in wanted if rows is not None]
+        return max(told) if told else None
+
+    def to_document(self, alpha: float) -> dict[str, Any]:
+        """Return the comparison as JSON values."""
+        return {
+            "kind": self.kind.value,
+            "reference": self.reference,
+            "current": self.current,
+            "verdict": self.verdict.value,
+            "message": self.message,
+            "statistical_difference": any(t.p_adjusted < alpha for t in self.tests),
+            "rows_needed": self.rows_needed,
+            "effects": [effect.to_document() for effect in self.effects],
+            "tests": [test.to_document() for test in self.tests],
+            "groups": [test.to_document() for test in self.groups],
+            "estimated": {name: known(value) for name, value in self.estimated.items()},
+            "distances": {name: known(value) for name, value in self.distances.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Cohorts, compared.
+
+    Args:
+        cohorts: All of them, the reference first.
+        settings: How it was judged; ``comparisons`` is how many share alpha.
+        comparisons: Each other cohort beside the reference.
+        homogeneity: p of one rate in all cohorts, by rate; empty for fewer than three.
+        fairness: By cohort, how its groups compare.
+        verdict: Drift if any comparison says so, no drift if all do.
+        message: The same in words.
+    """
+
+    cohorts: tuple[Cohort, ...]
+    settings: Settings
+    comparisons: tuple[Comparison, ...]
+    homogeneity: dict[str, float]
+    fairness: dict[str, Fairness]
+    verdict: Verdict
+    message: str
+
+    @property
+    def reference(self) -> Cohort:
+        """What the others are compared with."""
+        return self.cohorts[0]
+
+
+def choose_reference(cohorts: Sequence[Cohort], wanted: str | None = None) -> Cohort:
+    """Return the cohort that the others are compared with.
+
+    The one that was set or named; else the oldest, of those added at once the one with most rows.
+
+    Raises:
+        UsageError: The one that is named is not among them.
+    """
+    if wanted is not None:
+        found = next((cohort for cohort in cohorts if cohort.cohort_id == wanted), None)
+        if found is None:
+            raise UsageError(
+                f"the reference {wanted!r} is no cohort of this report",
+                mend="name a cohort that `nethical drift list` shows",
+            )
+        return found
+    return min(cohorts, key=lambda c: (c.created_at, -c.summary.whole.rows, c.cohort_id))
+
+
+def analyse(
+    cohorts: Sequence[Cohort], *, folder: Path, settings: Settings, reference: str | None = None
+) -> Analysis:
+    """Return every cohort beside the reference, judged together.
+
+    Args:
+        cohorts: At least one.
+        folder: The folder of the drift reports, where added rows lie.
+        settings: Margins and alpha, which all comparisons share.
+        reference: Id of the cohort to compare with; None to choose.
+
+    Raises:
+        UsageError: There is no cohort, or the reference is none of them.
+    """
+    if not cohorts:
+        raise UsageError(
+            "there is no cohort yet", mend="train with --enable-drift-tracking, or add scored rows"
+        )
+    base = choose_reference(cohorts, reference)
+    others = [cohort for cohort in cohorts if cohort.cohort_id != base.cohort_id]
+    settings = replace(settings, comparisons=max(len(others), 1))
+    compared = _adjusted([_compare(base, other, settings, folder) for other in others])
+    verdict, message = _together(compared)
+    everyone = (base, *others)
+    return Analysis(
+        everyone,
+        settings,
+        compared,
+        _homogeneity(everyone),
+        {
+            cohort.cohort_id: fairness.disparities(cohort.summary, alpha=settings.alpha)
+            for cohort in everyone
+            if cohort.summary.groups
+        },
+        verdict,
+        message,
+    )
+
+
+def _kind(reference: Cohort, current: Cohort) -> Kind:
+    """Return which question two cohorts can answer."""
+    theirs, ours = set(reference.models), set(current.models)
+    rows_a = {run.rows_digest for run in reference.runs}
+    rows_b = {run.rows_digest for run in current.runs}
+    if len(theirs) == len(ours) == 1:
+        if theirs == ours:
+            return Kind.NOTHING_NEW if rows_a == rows_b else Kind.OTHER_ROWS
+        processes = {reference.runs[0].process, current.runs[0].process}
+        one_set = len(rows_a) == 1 and rows_a == rows_b
+        return Kind.SAME_ROWS if one_set and len(processes) > 1 else Kind.RETRAIN
+    enough = min(len(theirs), len(ours)) >= process.FEWEST_RUNS
+    return Kind.PROCESS if enough else Kind.RETRAIN
+
+
+def _compare(reference: Cohort, current: Cohort, settings: Settings, folder: Path) -> Comparison:
+    kind = _kind(reference, current)
+    whole_a, whole_b = reference.summary.whole, current.summary.whole
+    lost = ""
+    if kind == Kind.PROCESS:
+        before, after = _one_a_model(reference), _one_a_model(current)
+        effects, tests = process.effects(before, after, settings), process.tests(before, after)
+    elif kind == Kind.SAME_ROWS and (sides := _sides(reference, current, folder)) is not None:
+        effects, tests = paired.effects(sides, settings), paired.tests(sides)
+    else:
+        if kind == Kind.SAME_ROWS:
+            kind, lost = Kind.RETRAIN, " (the rows that both scored are not kept any more)"
+        effects = unpaired.effects(whole_a, whole_b, settings)
+        tests = unpaired.tests(whole_a, whole_b)
+    verdict = verdict_of(effects) if kind not in {Kind.RETRAIN, Kind.NOTHING_NEW} else None
+    groups: tuple[GroupTest, ...] = ()
+    if kind == Kind.OTHER_ROWS:
+        groups = fairness.changes(reference.summary, current.summary, alpha=settings.alpha)
+    return Comparison(
+        kind,
+        reference.cohort_id,
+        current.cohort_id,
+        tuple(effects),
+        tuple(tests),
+        Verdict.INCONCLUSIVE if verdict is None else verdict,
+        _message(kind, effects) + lost,
+        groups,
+        measures.estimated(whole_b, whole_a) if whole_b.labelled == 0 else {},
+        _distances(reference, current),
+    )
+
+
+def _one_a_model(cohort: Cohort) -> list[Cells]:
+    """Return the cells of one run of each model."""
+    return list({run.model_digest: run.summary.whole for run in reversed(cohort.runs)}.values())
+
+
+def _sides(reference: Cohort, current: Cohort, folder: Path) -> paired.PairedSides | None:
+    """Return the rows that both cohorts hold, side by side; None if they are not kept."""
+    first, second = reference.runs[0], current.runs[0]
+    both = paired_rows(read_rows(first, folder), read_rows(second, folder))
+    if both is None:
+        return None
+    thresholds = (float(first.details["threshold"]), float(second.details["threshold"]))
+    return paired.PairedSides(*both, thresholds)
+
+
+def _distances(reference: Cohort, current: Cohort) -> dict[str, float]:
+    a, b = reference.summary.whole, current.summary.whole
+    psi, psi_p = statistics.scaled_psi(a.scores(10), b.scores(10))
+    wasserstein = statistics.wasserstein(a.scores(), b.scores(), EDGES)
+    return {"wasserstein": wasserstein, "psi": psi, "psi_p": psi_p}
+
+
+def _message(kind: Kind, effects: Sequence[Effect]) -> str:
+    """Return what a comparison says, in one sentence."""
+    if kind == Kind.NOTHING_NEW:
+        return "the same model on the same rows: there is nothing to compare"
+    beyond = [e for e in effects if e.verdict == EffectVerdict.BEYOND]
+    if kind == Kind.RETRAIN:
+        return (
+            "models differ, not attributable to drift: a single retraining gives another model "
+            f"(compare {process.FEWEST_RUNS} or more runs of each)"
+        )
+    if beyond:
+        return "; ".join(_told(effect) for effect in beyond)
+    if all(e.verdict == EffectVerdict.WITHIN for e in effects):
+        return "all effects lie within their margins"
+    undecided = [WORDS[e.name] for e in effects if e.verdict == EffectVerdict.UNDECIDED]
+    unknown = [WORDS[e.name] for e in effects if e.verdict == EffectVerdict.NOT_ASSESSABLE]
+    parts = []
+    if undecided:
+        parts.append(f"undecided: {', '.join(undecided)}")
+    if unknown:
+        parts.append(f"not assessable: {', '.join(unknown)}")
+    return "; ".join(parts)
+
+
+def _told(effect: Effect) -> str:
+    """Return an effect beyond its margin in words."""
+    d = effect.gap.difference
+    if math.isnan(effect.gap.reference):
+        change = f"differs by {d.estimate:.3f}"
+    else:
+        change = f"{'rose' if d.estimate > 0 else 'fell'} by {abs(d.estimate):.3f}"
+    return (
+        f"{WORDS[effect.name]} {change} "
+        f"[{d.low:+.3f}, {d.high:+.3f}], beyond the margin of {effect.margin:g}"
+    )
+
+
+def _adjusted(compared: Sequence[Comparison]) -> tuple[Comparison, ...]:
+    """Return the comparisons with p adjusted over all tests of all of them."""
+    everything = [test.p for one in compared for test in one.tests]
+    adjusted = iter(statistics.holm(everything))
+    return tuple(
+        replace(one, tests=tuple(replace(test, p_adjusted=next(adjusted)) for test in one.tests))
+        for one in compared
+    )
+
+
+def _together(compared: Sequence[Comparison]) -> tuple[Verdict, str]:
+    if not compared:
+        return Verdict.INCONCLUSIVE, INSUFFICIENT
+    found = {one.verdict for one in compared}
+    if Verdict.DRIFT in found:
+        drifted = [one for one in compared if one.verdict == Verdict.DRIFT]
+        told = "; ".join(f"{one.current}: {one.message}" for one in drifted)
+        return Verdict.DRIFT, f"Drift from {compared[0].reference}: {told}"
+    told = "; ".join(f"{one.current}: {one.message}" for one in compared)
+    if found == {Verdict.NO_DRIFT}:
+        return Verdict.NO_DRIFT, f"No drift from {compared[0].reference}: {told}"
+    return Verdict.INCONCLUSIVE, f"Inconclusive against {compared[0].reference}: {told}"
+
+
+def _homogeneity(cohorts: Sequence[Cohort]) -> dict[str, float]:
+    """Return p of all cohorts having one rate, by rate, where there are three or more."""
+    if len(cohorts) < 3:  # noqa: PLR2004 - two are compared directly
+        return {}
+    found = {}
+    wholes = [cohort.summary.whole for cohort in cohorts]
+    for name in unpaired.TESTED_RATES:
+        rates = [measures.rate(cells, name) for cells in wholes]
+        table = [[r.hits / r.effect, (r.n - r.hits) / r.effect] for r in rates if r.n]
+        found[name] = statistics.homogeneity(np.array(table).reshape(-1, 2)).p
+    found["score_distribution"] = unpaired.scores_test(wholes)
+    return found

@@ -1,0 +1,117 @@
+"""The rows of a run, kept apart from its cells: what only a paired comparison reads.
+
+A row is known by its keyed digest; what it held is not kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nethical import durable
+from nethical.canonical import digest
+from nethical.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from nethical.drift.cohorts import CohortRun
+
+__all__ = ["RowSet", "paired", "read_rows", "rows_digest"]
+
+
+@dataclass(frozen=True, eq=False)
+class RowSet:
+    """Scored rows in the order of their digests.
+
+    Args:
+        ids: Two words of each row's digest, shape (n, 2).
+        y_proba: Probability of class 1, shape (n,).
+        y_true: 0, 1, or -1 where unknown, shape (n,).
+        clusters: Codes of rows that belong together, shape (n,), or None.
+    """
+
+    ids: NDArray[np.uint64]
+    y_proba: NDArray[np.float64]
+    y_true: NDArray[np.int8]
+    clusters: NDArray[np.int64] | None
+
+    def ordered(self) -> RowSet:
+        """Return the rows in the order of their digests, equal rows by label."""
+        order = np.lexsort((self.y_true, self.ids[:, 1], self.ids[:, 0]))
+        return RowSet(
+            self.ids[order],
+            self.y_proba[order],
+            self.y_true[order],
+            None if self.clusters is None else self.clusters[order],
+        )
+
+
+def rows_digest(ids: NDArray[np.uint64], y_true: NDArray[np.int8]) -> str:
+    """Return the digest of a set of rows with their labels, whatever their order.
+
+    Args:
+        ids: Two words of each row's digest, shape (n, 2).
+        y_true: 0, 1, or -1 where unknown, shape (n,).
+    """
+    order = np.lexsort((y_true, ids[:, 1], ids[:, 0]))
+    state = hashlib.sha256(ids[order].astype("<u8").tobytes())
+    state.update(y_true[order].tobytes())
+    return "sha256:" + state.hexdigest()
+
+
+def from_parquet(content: bytes) -> RowSet:
+    """Return the rows of a scores.parquet."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(io.BytesIO(content))
+    rows = table.column("row").combine_chunks()
+    ids = np.frombuffer(rows.buffers()[1], np.uint64, 2 * len(rows), 16 * rows.offset)
+    label = table.column("label").fill_null(-1).to_numpy().astype(np.int8)
+    clusters = cluster_codes(table.column("group")) if "group" in table.column_names else None
+    proba = table.column("probability").to_numpy()
+    return RowSet(ids.reshape(-1, 2), proba, label, clusters)
+
+
+def cluster_codes(column: Any) -> NDArray[np.int64]:  # noqa: ANN401 - a pyarrow column
+    """Return a code for each row's group; a row without one is a group of its own."""
+    encoded = column.combine_chunks().dictionary_encode()
+    codes = encoded.indices.fill_null(-1).to_numpy().astype(np.int64)
+    alone = np.flatnonzero(codes < 0)
+    codes[alone] = len(encoded.dictionary) + np.arange(len(alone))
+    return np.asarray(codes, dtype=np.int64)
+
+
+def read_rows(run: CohortRun, folder: Path) -> RowSet | None:
+    """Return the rows of a run; None where they are not kept any more.
+
+    Args:
+        run: The run.
+        folder: The folder of the drift reports, for what was added as a file.
+
+    Raises:
+        IntegrityError: The file is not the one that the cells were made from.
+    """
+    path = folder / run.rows_path  # a bundle's path is absolute and stays as it is
+    if not run.rows_path or not path.exists():
+        return None
+    content = durable.read(path)
+    if digest(content) != run.details.get("rows_file"):
+        raise IntegrityError(
+            f"{path} is not the file that run {run.run_id} was summarised from",
+            mend="restore the file from a copy",
+        )
+    return from_parquet(content).ordered()
+
+
+def paired(a: RowSet | None, b: RowSet | None) -> tuple[RowSet, RowSet] | None:
+    """Return both, row by row the same; None where they are not the same rows."""
+    if a is None or b is None or not np.array_equal(a.ids, b.ids):
+        return None
+    return (a, b) if np.array_equal(a.y_true, b.y_true) else None
