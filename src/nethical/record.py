@@ -1,6 +1,7 @@
 """What a bundle keeps of the rows: digests, probabilities, labels, fairness groups.
 
-No other value of a row is kept as it is.
+No other value of a row is kept as it is. A row without a group has none here either: it is a
+group of its own.
 
 Row digests are keyed with the row key, so that rows with few possible values cannot be guessed
 by whoever holds a bundle.
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["learnt_by", "rows_file", "scores_file"]
+__all__ = ["group_codes", "learnt_by", "rows_file", "scores_file"]
 
 LEARNT_PARTS = ("train", "tune", "calibrate")
 
@@ -40,8 +41,7 @@ def scores_file(table: LabelledTable, y_proba: Floats, key: bytes) -> bytes:
         "label": pa.array(table.y) if table.is_labelled else pa.nulls(len(table), pa.int8()),
     }
     if table.groups is not None:
-        group = table.roles.one(Role.GROUP)
-        columns["group"] = _digest_array(_group_digests(table, str(group), key))
+        columns["group"] = _group_digests(table, str(table.roles.one(Role.GROUP)), key)
     for name in table.roles.named(Role.FAIRNESS):
         columns[f"fairness:{name}"] = table.texts(name).dictionary_encode()
     return _parquet(columns)
@@ -79,12 +79,28 @@ def learnt_by(
     return lambda table: np.isin(table.digests(key)[:, 0], digests)
 
 
-def _group_digests(table: LabelledTable, name: str, key: bytes) -> NDArray[np.uint64]:
+def group_codes(column: Any) -> NDArray[np.int64]:  # noqa: ANN401 - a pyarrow column
+    """Return group digests as codes in their order of appearance, shape (n,), as a run has them.
+
+    Args:
+        column: The group column of a scores.parquet.
+    """
+    encoded = column.combine_chunks().dictionary_encode()
+    codes = encoded.indices.fill_null(-1).to_numpy().astype(np.int64)
+    alone = np.flatnonzero(codes < 0)
+    codes[alone] = len(encoded.dictionary) + np.arange(len(alone))
+    return np.asarray(codes)
+
+
+def _group_digests(table: LabelledTable, name: str, key: bytes) -> Any:  # noqa: ANN401 - pyarrow
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     from nethical.data.rows import exact_words, keyed_digests
 
-    return keyed_digests([exact_words(pa.chunked_array([table.texts(name)]))], key)
+    texts = table.texts(name)
+    digests = _digest_array(keyed_digests([exact_words(pa.chunked_array([texts]))], key))
+    return pc.if_else(texts.is_null(), pa.scalar(None, digests.type), digests)
 
 
 def _digest_array(digests: NDArray[np.uint64]) -> Any:  # noqa: ANN401 - a pyarrow array

@@ -27,10 +27,10 @@ from nethical.gate import Verdict
 from nethical.metrics.evaluation import Evaluation, evaluate, unknown
 from nethical.models import catalog
 from nethical.plan import Plan
+from nethical.record import group_codes
 from nethical.threads import one_blas_thread
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from numpy.typing import NDArray
 
     from nethical.audit.runs import LoggedRun
@@ -44,11 +44,8 @@ __all__ = ["Agreement", "Item", "Recomputed", "recompute"]
 
 NO_CHALLENGE_ROWS = "the rows of challenge sets are not kept"
 NO_OTHER_MODEL = "what the other model said of the rows is not kept"
-NO_GROUPS = "rows without a group cannot be told apart in scores.parquet"
-NO_INTERVAL = "its interval is not derivable, as the groups are not"
 NO_SUCCESSION = "it also depends on the model that was current then"
 NOT_LOGGED = "the log lacks it"
-LEAK_CRITERION = "No unaccepted leak"
 FAIRNESS = "fairness:"
 FROM_WORST = (Verdict.FAIL, Verdict.INSUFFICIENT_EVIDENCE, Verdict.PASS)
 
@@ -63,8 +60,6 @@ class _Kept:
         y_true: Labels, shape (n,); None without any.
         groups: Codes of rows that belong together, shape (n,), or None.
         fairness: Group of each row as text, shape (n,), by fairness column.
-        blurred: Whether ``groups`` are not all that the run had: rows without a group, each
-            one of its own then, have the same digest here.
     """
 
     model: Document
@@ -72,7 +67,6 @@ class _Kept:
     y_true: NDArray[np.int8] | None
     groups: NDArray[np.int64] | None
     fairness: Mapping[str, NDArray[Any]]
-    blurred: bool
 
     @cached_property
     def scored(self) -> gate.ScoredSet | None:
@@ -80,11 +74,6 @@ class _Kept:
         if self.y_true is None or len(np.unique(self.y_true)) < 2:  # noqa: PLR2004 - two classes
             return None
         return gate.ScoredSet(self.y_true, self.y_proba, self.groups)
-
-    @property
-    def lacks_groups(self) -> bool:
-        """Whether bounds rest on groups that are not kept apart."""
-        return self.blurred and self.scored is not None
 
     @property
     def threshold(self) -> float:
@@ -119,7 +108,7 @@ def recompute(run: LoggedRun, bundle: Bundle) -> Recomputed:
         _whole(_told(run, "training_start")["plan"], bundle.document("run.json")["plan"])
     )
     split = _told(run, "data_split")
-    kept = _kept(bundle, split)
+    kept = _kept(bundle)
     decided = _told(run, "gate_decided")
     criteria = _whole(decided["criteria"], bundle.document("metrics.json")["criteria"])
     with one_blas_thread():
@@ -127,7 +116,7 @@ def recompute(run: LoggedRun, bundle: Bundle) -> Recomputed:
         decision = _decided(kept, plan, _told(run, "leaks_probed"))
     items = [
         *_inputs(kept, split, _told(run, "calibrated")),
-        *_metrics(evaluation, kept, _told(run, "validation_metrics")),
+        *_metrics(evaluation, _told(run, "validation_metrics")),
         *_references(run),
         *_criteria(criteria, decision, kept, plan),
     ]
@@ -161,15 +150,14 @@ def _whole(logged: Any, stored: Any) -> Any:  # noqa: ANN401 - JSON values
     return stored
 
 
-def _kept(bundle: Bundle, split: Document) -> _Kept:
+def _kept(bundle: Bundle) -> _Kept:
     """Return what is derived from."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     table = pq.read_table(io.BytesIO(bundle.files["scores.parquet"]))
     label = table.column("label")
-    groups = _groups(table.column("group")) if "group" in table.column_names else None
-    of_run = split["groups"].get("gate")
+    groups = group_codes(table.column("group")) if "group" in table.column_names else None
     fairness = {
         name.removeprefix(FAIRNESS): np.array(
             table.column(name).cast(pa.large_string()).fill_null("(missing)").to_pylist(), object
@@ -183,20 +171,7 @@ def _kept(bundle: Bundle, split: Document) -> _Kept:
         None if label.null_count else label.to_numpy(),
         groups,
         fairness,
-        blurred=groups is not None and of_run is not None and _is_blurred(groups, of_run),
     )
-
-
-def _groups(column: pa.ChunkedArray) -> NDArray[np.int64]:
-    """Return group digests as codes in their order of appearance, shape (n,), as a run has them."""
-    encoded = column.combine_chunks().dictionary_encode()
-    return np.asarray(encoded.indices.to_numpy(), dtype=np.int64)
-
-
-def _is_blurred(groups: NDArray[np.int64], of_run: int) -> bool:
-    """Return whether the run can have had so many groups, rows without one counted each."""
-    rows = np.bincount(groups)
-    return of_run > len(rows) and bool(np.any(rows == of_run - len(rows) + 1))
 
 
 def _evaluated(kept: _Kept, plan: Plan) -> Evaluation:
@@ -239,9 +214,7 @@ def _inputs(kept: _Kept, split: Document, calibrated: Document) -> list[Item]:
     items = [
         compared("rows of the gate part", of_gate["parts"], len(kept.y_proba)),
         compared("positives of the gate part", of_gate["positives"], positives),
-        underivable("groups of the gate part", of_gate["groups"], NO_GROUPS)
-        if kept.blurred
-        else compared("groups of the gate part", of_gate["groups"], groups),
+        compared("groups of the gate part", of_gate["groups"], groups),
     ]
     method = kept.model["calibrator"]["method"]
     return [
@@ -251,21 +224,13 @@ def _inputs(kept: _Kept, split: Document, calibrated: Document) -> list[Item]:
     ]
 
 
-def _metrics(evaluation: Evaluation, kept: _Kept, logged: Document) -> list[Item]:
+def _metrics(evaluation: Evaluation, logged: Document) -> list[Item]:
     """Return each metric with its interval."""
     items = [compared("rows measured", logged["rows"], evaluation.rows)]
     derived = _by_metric(evaluation.metrics_document(), evaluation.intervals_document())
     told = _by_metric(logged["metrics"], logged["intervals"])
-    for name in dict.fromkeys([*derived, *told]):
-        logged_one, derived_one = told.get(name), derived.get(name)
-        if not kept.lacks_groups:
-            items.append(compared(name, logged_one, derived_one))
-        elif name == "ece_debiased":
-            items.append(underivable(name, logged_one, NO_GROUPS))
-        else:
-            estimates = [side and side["estimate"] for side in (logged_one, derived_one)]
-            items.append(compared(name, estimates[0], estimates[1], NO_INTERVAL))
-    return items
+    names = dict.fromkeys([*derived, *told])
+    return items + [compared(name, told.get(name), derived.get(name)) for name in names]
 
 
 def _by_metric(metrics: Document, intervals: Document) -> dict[str, dict[str, Any]]:
@@ -294,8 +259,6 @@ def _criteria(logged: list[Document], decision: Decision, kept: _Kept, plan: Pla
     derived = {criterion.name: criterion.to_document() for criterion in decision.criteria}
     must, may = _underivable_names(kept, plan)
     reasons = {**may, **must}
-    if kept.lacks_groups:
-        reasons |= {name: NO_GROUPS for name in derived if name != LEAK_CRITERION}
     items = []
     for name in dict.fromkeys([*told, *derived, *must]):
         if name in reasons and name in told:

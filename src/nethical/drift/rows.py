@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nethical import durable
 from nethical.canonical import digest
 from nethical.errors import IntegrityError
+from nethical.record import group_codes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,18 +75,9 @@ def from_parquet(content: bytes) -> RowSet:
     rows = table.column("row").combine_chunks()
     ids = np.frombuffer(rows.buffers()[1], np.uint64, 2 * len(rows), 16 * rows.offset)
     label = table.column("label").fill_null(-1).to_numpy().astype(np.int8)
-    clusters = cluster_codes(table.column("group")) if "group" in table.column_names else None
+    clusters = group_codes(table.column("group")) if "group" in table.column_names else None
     proba = table.column("probability").to_numpy()
     return RowSet(ids.reshape(-1, 2), proba, label, clusters)
-
-
-def cluster_codes(column: Any) -> NDArray[np.int64]:  # noqa: ANN401 - a pyarrow column
-    """Return a code for each row's group; a row without one is a group of its own."""
-    encoded = column.combine_chunks().dictionary_encode()
-    codes = encoded.indices.fill_null(-1).to_numpy().astype(np.int64)
-    alone = np.flatnonzero(codes < 0)
-    codes[alone] = len(encoded.dictionary) + np.arange(len(alone))
-    return np.asarray(codes, dtype=np.int64)
 
 
 def read_rows(run: CohortRun, folder: Path) -> RowSet | None:
