@@ -19,6 +19,7 @@ from nethical.data.roles import Role
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    import pyarrow as pa
     from numpy.typing import NDArray
 
     from nethical.bundle import Bundle
@@ -26,24 +27,57 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["group_codes", "learnt_by", "rows_file", "scores_file"]
+__all__ = [
+    "group_codes",
+    "keyed_texts",
+    "learnt_by",
+    "rows_file",
+    "scored_rows_file",
+    "scores_file",
+]
 
 LEARNT_PARTS = ("train", "tune", "calibrate")
 
 
 def scores_file(table: LabelledTable, y_proba: Floats, key: bytes) -> bytes:
     """Return scores.parquet: digest, probability, label and groups of each gate row."""
+    group = table.roles.one(Role.GROUP)
+    return scored_rows_file(
+        table.digests(key),
+        y_proba,
+        table.y if table.is_labelled else np.full(len(table), -1, dtype=np.int8),
+        None if group is None else keyed_texts(table.texts(group), key),
+        {name: table.texts(name) for name in table.roles.named(Role.FAIRNESS)},
+    )
+
+
+def scored_rows_file(
+    ids: NDArray[np.uint64],
+    y_proba: Floats,
+    y_true: NDArray[np.int8],
+    groups: Any = None,  # noqa: ANN401 - a pyarrow array
+    fairness: Mapping[str, Any] | None = None,
+) -> bytes:
+    """Return a scores.parquet.
+
+    Args:
+        ids: Digest of each row, shape (n, 2).
+        y_proba: Probability of class 1, shape (n,).
+        y_true: 0, 1, or -1 where the label is unknown, shape (n,).
+        groups: Digest of each row's group, null for a row without one; None without groups.
+        fairness: Texts of each fairness column.
+    """
     import pyarrow as pa
 
     columns: dict[str, Any] = {
-        "row": _digest_array(table.digests(key)),
+        "row": _digest_array(ids),
         "probability": pa.array(y_proba),
-        "label": pa.array(table.y) if table.is_labelled else pa.nulls(len(table), pa.int8()),
+        "label": pa.array(y_true, mask=y_true < 0),
     }
-    if table.groups is not None:
-        columns["group"] = _group_digests(table, str(table.roles.one(Role.GROUP)), key)
-    for name in table.roles.named(Role.FAIRNESS):
-        columns[f"fairness:{name}"] = table.texts(name).dictionary_encode()
+    if groups is not None:
+        columns["group"] = groups
+    for name, texts in (fairness or {}).items():
+        columns[f"fairness:{name}"] = texts.dictionary_encode()
     return _parquet(columns)
 
 
@@ -92,13 +126,13 @@ def group_codes(column: Any) -> NDArray[np.int64]:  # noqa: ANN401 - a pyarrow c
     return np.asarray(codes)
 
 
-def _group_digests(table: LabelledTable, name: str, key: bytes) -> Any:  # noqa: ANN401 - pyarrow
+def keyed_texts(texts: pa.LargeStringArray, key: bytes) -> Any:  # noqa: ANN401 - pyarrow
+    """Return a keyed digest of each text, null where there is none."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     from nethical.data.rows import exact_words, keyed_digests
 
-    texts = table.texts(name)
     digests = _digest_array(keyed_digests([exact_words(pa.chunked_array([texts]))], key))
     return pc.if_else(texts.is_null(), pa.scalar(None, digests.type), digests)
 

@@ -49,8 +49,9 @@ def part(scored: Scored, rows: slice) -> Scored:
 
 
 def test_the_edges_hold_every_equal_bin_of_the_metrics():
-    assert len(of.EDGES) == 59
+    assert len(of.EDGES) == 49
     assert set(np.arange(11) / 10) <= set(of.EDGES.tolist())
+    assert {0.25, 0.75} <= set(of.EDGES.tolist())
     assert np.all(np.diff(of.EDGES) > 0)
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EDGES", "Cells", "Scored", "Summary", "merged", "summarise"]
 
-COARSE = 50
+COARSE = 40
 FINE_LOW = (0.0001, 0.001, 0.005, 0.01)
 FINE_HIGH = (0.99, 0.995, 0.999, 0.9999)
 EDGES = np.array(
@@ -54,7 +54,7 @@ SMALLEST = 1e-12
 CHUNK = 1 << 20  # sums of a chunk stay below 2^53: exact as floats
 TP, FP, FN, TN = range(4)
 SCORE = 4
-N_SCORES = 25
+N_SCORES = 20
 LABELLED = SCORE + N_SCORES
 RESIDUAL = LABELLED + 10
 LOSS = RESIDUAL + 10
@@ -111,10 +111,10 @@ class Cells:
 
     Args:
         sums: Rows, sum of probabilities, of their squares, of their logits, and of the squared
-            Brier losses, as integers; shape (58, 3, 2, 5): bin, label (0, 1, unknown), whether
+            Brier losses, as integers; shape (48, 3, 2, 5): bin, label (0, 1, unknown), whether
             called positive, and which sum.
         clusters: How many clusters the rows are in; None where rows are independent.
-        scatter: Over clusters, shape (51, 51); None where rows are independent.
+        scatter: Over clusters, shape (46, 46); None where rows are independent.
     """
 
     sums: Ints
@@ -160,7 +160,7 @@ class Cells:
         return float(self.sums[..., PROBA].sum()) / UNIT / self.rows
 
     def scores(self, n_bins: int = N_BINS) -> Ints:
-        """Return how many rows lie in each score bin, shape (n_bins,): 58, 50, or a part of 50."""
+        """Return how many rows lie in each score bin, shape (n_bins,): 48, 40, or a part of 40."""
         fine: Ints = self.sums[..., ROWS].sum(axis=(1, 2))
         return fine if n_bins == N_BINS else _coarse(fine).reshape(n_bins, -1).sum(axis=1)
 
@@ -177,7 +177,7 @@ class Cells:
         """Return the variance of a sum over rows, by how much each feature weighs in it.
 
         Args:
-            influence: Shape (51,); the weighted sum over all rows must be 0.
+            influence: Shape (46,); the weighted sum over all rows must be 0.
         """
         if self.clusters is None or self.scatter is None:
             raise TypeError("rows without clusters have no scatter")
@@ -188,7 +188,7 @@ class Cells:
 
 
 def _coarse(fine: NDArray[Any]) -> NDArray[Any]:
-    """Return values of the fine bins by the 50 equal ones."""
+    """Return values of the fine bins by the 40 equal ones."""
     low, high = len(FINE_LOW) + 1, N_BINS - len(FINE_HIGH) - 1
     return np.concatenate([[fine[:low].sum()], fine[low:high], [fine[high:].sum()]])
 
@@ -415,13 +415,13 @@ class _Rows:
         return list(zip(clusters.tolist(), scatter, strict=True))
 
     def _held(self, rows: Ints, member: Ints, n: int) -> Floats:
-        """Return what each cluster holds of each feature, shape (n, 51)."""
+        """Return what each cluster holds of each feature, shape (n, 46)."""
         y, called, fine = self.y[rows], self.called[rows], self.bin[rows]
         coarse = np.clip(fine - len(FINE_LOW), 0, COARSE - 1)
         known = y >= 0
         residual = np.where(known, y - self.p[rows], 0.0)
         outcome = np.where(y == 1, np.where(called, TP, FN), np.where(called, FP, TN))
-        tenth = coarse // 5
+        tenth = coarse // 4
         adds = (
             (outcome, known),
             (SCORE + coarse // 2, np.ones(len(rows))),
@@ -437,7 +437,7 @@ class _Rows:
 
 
 def _bin_codes(y_proba: Floats) -> Ints:
-    """Return the fine bin of each probability: 50 equal bins, the first and last cut finer."""
+    """Return the fine bin of each probability: 40 equal bins, the first and last cut finer."""
     codes = np.minimum((y_proba * COARSE).astype(np.int64), COARSE - 1)
     low, high = codes == 0, codes == COARSE - 1
     codes += len(FINE_LOW)

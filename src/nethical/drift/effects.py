@@ -2,8 +2,9 @@
 
 Six effects are judged: accuracy, recall, false positive rate, calibration error, Brier loss and
 the score distribution. Their intervals hold together with probability 1 - alpha, over all
-comparisons of a report, by Bonferroni's inequality. An effect is beyond its margin when its whole interval is,
-and within when its whole interval is. Everything else is reported, never judged.
+comparisons of a report, by Bonferroni's inequality. An effect is beyond its margin when its
+whole interval is, and within when its whole interval is. Everything else is reported, never
+judged.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ def _design_effect(cells: Cells, influence: Floats, hits: int, n: int) -> float:
 
 
 def score_effect(cells: Cells) -> float:
-    """Return the largest design effect of a share of rows below any of 24 scores."""
+    """Return the largest design effect of a share of rows below any of 19 scores."""
     if cells.clusters is None:
         return 1.0
     n, below = cells.rows, np.cumsum(cells.scores(of.N_SCORES))
