@@ -275,6 +275,13 @@ class Cohorts:
                 f"{self.path}: the cells of run {row[0]} are not what was stored",
                 mend="restore the file from a copy",
             )
+        try:
+            told = json.loads(details)
+        except ValueError as error:
+            raise IntegrityError(
+                f"{self.path}: the details of run {row[0]} are no JSON",
+                mend="restore the file from a copy",
+            ) from error
         summary = Summary.from_bytes(content)
         run_id, model, model_digest, process, rows_digest, rows_path = names
         return CohortRun(
@@ -285,7 +292,7 @@ class Cohorts:
             rows_digest,
             rows_path,
             summary,
-            json.loads(details),
+            told,
             added_at,
             cells_digest,
         )
@@ -336,20 +343,25 @@ class Cohorts:
                 raise UsageError(
                     "no reference is set", mend="run `nethical drift reference set COHORT`"
                 )
-            try:
-                db.execute(
-                    "INSERT INTO look (reference_id, reference_set_at, cohort_id, runs, look, "
-                    "alpha, verdict, report_id, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (
-                        *(*found, look.cohort_id, look.runs, look.look),
-                        *(look.alpha, look.verdict, look.report_id, look.at),
-                    ),
-                )
-            except sqlite3.IntegrityError as error:
+            (taken,) = db.execute(
+                "SELECT coalesce(max(look), 0) FROM look "
+                "WHERE reference_id = ? AND reference_set_at = ?",
+                found,
+            ).fetchone()
+            if look.look != taken + 1:
                 raise StorageError(
-                    f"look {look.look} was taken by another process meanwhile",
+                    f"look {look.look} is not the next: {taken} are taken, perhaps by another "
+                    "process meanwhile",
                     mend="run the command again",
-                ) from error
+                )
+            db.execute(
+                "INSERT INTO look (reference_id, reference_set_at, cohort_id, runs, look, "
+                "alpha, verdict, report_id, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(*found, look.cohort_id, look.runs, look.look),
+                    *(look.alpha, look.verdict, look.report_id, look.at),
+                ),
+            )
 
     def _now(self) -> str:
         return f"{self._clock():%Y-%m-%dT%H:%M:%S.%fZ}"
@@ -401,7 +413,7 @@ class Cohorts:
 
     def _check_version(self, db: sqlite3.Connection) -> None:
         found = db.execute("SELECT value FROM meta WHERE name = 'schema_version'").fetchone()
-        if found is None or int(found[0]) != SCHEMA_VERSION:
+        if found is None or found[0] != str(SCHEMA_VERSION):
             raise StorageError(
                 f"{self.path} has schema {found and found[0]}; this release reads {SCHEMA_VERSION}",
                 mend="use the release of nethical that made it, or name another folder",
@@ -416,13 +428,19 @@ class Cohorts:
                 f"cannot {verb} {self.path}: {error.strerror or error}",
                 mend="check the path, its permissions and the free space, then run again",
             ) from error
-        except sqlite3.OperationalError as error:
-            raise StorageError(
-                f"cannot {verb} {self.path}: {error}",
-                mend="check its permissions, the free space and who else writes, then run again",
-            ) from error
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeError) as error:  # a damaged name is no text
+            if isinstance(error, sqlite3.OperationalError) and not _is_damage(error):
+                raise StorageError(
+                    f"cannot {verb} {self.path}: {error}",
+                    mend="check its permissions, the free space and who else writes, "
+                    "then run again",
+                ) from error
             raise IntegrityError(
                 f"{self.path} is no store of cohorts, or is damaged: {error}",
                 mend="restore the file from a copy, or name another folder",
             ) from error
+
+
+def _is_damage(error: sqlite3.OperationalError) -> bool:
+    """Return whether the store lacks a table or column, or holds text that is none."""
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) == sqlite3.SQLITE_ERROR

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Analysis", "Comparison", "Kind", "analyse", "choose_reference"]
 
+OF_PROBABILITIES = {"ece", "brier"}
 INSUFFICIENT = "Insufficient cohorts for drift analysis"
 WORDS = {
     "accuracy": "accuracy",
@@ -225,6 +226,9 @@ def _compare(reference: Cohort, current: Cohort, settings: Settings, folder: Pat
             kind, lost = Kind.RETRAIN, " (the rows that both scored are not kept any more)"
         effects = unpaired.effects(whole_a, whole_b, settings)
         tests = unpaired.tests(whole_a, whole_b)
+    runs = (*reference.runs, *current.runs)
+    if not all(run.details.get("is_calibrated", True) for run in runs):  # percentiles
+        effects = [effect for effect in effects if effect.name not in OF_PROBABILITIES]
     verdict = verdict_of(effects) if kind not in {Kind.RETRAIN, Kind.NOTHING_NEW} else None
     groups: tuple[GroupTest, ...] = ()
     if kind == Kind.OTHER_ROWS:
