@@ -197,7 +197,12 @@ def known(value: float) -> float | None:
 
 
 def effect(
-    name: str, gap: Gap, settings: Settings, *, fewest: float = FEWEST_IN_DENOMINATOR
+    name: str,
+    gap: Gap,
+    settings: Settings,
+    *,
+    fewest: float = FEWEST_IN_DENOMINATOR,
+    rows: tuple[int, int] | None = None,
 ) -> Effect:
     """Return an effect with its verdict.
 
@@ -206,6 +211,8 @@ def effect(
         gap: With bounds at ``settings.level(name)``.
         settings: Margins.
         fewest: Fewer rows than these on a side say nothing.
+        rows: All rows of either side, of which those behind the gap are a part; None if they
+            are all.
     """
     margin, found = settings.margin(name), gap.difference
     half = max(found.high - found.estimate, found.estimate - found.low)
@@ -217,10 +224,14 @@ def effect(
         verdict = EffectVerdict.WITHIN
     else:
         verdict = EffectVerdict.UNDECIDED
-    wide = half * (1 + normal_quantile(POWER) / normal_quantile(settings.level(name)))
-    rows = math.ceil(min(gap.n) * (wide / margin) ** 2)
-    needed = rows if rows <= MOST_ROWS else None
-    return Effect(name, gap, margin, verdict, needed, margin + wide)
+    z = normal_quantile(settings.level(name))
+    found_from = margin + half * (1 + normal_quantile(POWER) / z)
+    # Both bounds must lie within, and sides of one size vary as sides of their harmonic mean.
+    wide = half * (1 + normal_quantile((1 + POWER) / 2) / z)
+    a, b = gap.n if rows is None else rows
+    needed = math.ceil(2 / (1 / a + 1 / b) * (wide / margin) ** 2)
+    told = needed if needed <= MOST_ROWS else None
+    return Effect(name, gap, margin, verdict, told, found_from)
 
 
 def verdict_of(effects: Sequence[Effect]) -> Verdict:

@@ -74,18 +74,19 @@ def _cells(side: RowSet, threshold: float) -> Cells:
 def effects(sides: PairedSides, settings: Settings) -> list[Effect]:
     """Return the effects, current less reference."""
     fewest = fewest_rows(*sides.cells)
+    rows = (sides.cells[0].rows, sides.cells[1].rows)
     found = []
     for name in ("accuracy", "recall", "false_positive_rate"):
         a, b = sides.hits(name)
         difference = _rate_difference(a, b, sides.groups(name), settings.level(name))
         gap = Gap(_mean(a), _mean(b), difference, (len(a), len(b)))
-        found.append(effect(name, gap, settings, fewest=fewest))
+        found.append(effect(name, gap, settings, fewest=fewest, rows=rows))
     for name, gap in (
         ("ece", _calibration_gap(sides, settings.level("ece"))),
         ("brier", _loss_gap(sides, settings.level("brier"))),
         ("score_distribution", score_gap(*sides.cells, settings.level("score_distribution"))),
     ):
-        found.append(effect(name, gap, settings, fewest=FEWEST_ROWS))
+        found.append(effect(name, gap, settings, fewest=FEWEST_ROWS, rows=rows))
     return found
 
 

@@ -46,18 +46,18 @@ def fewest_rows(*sides: Cells) -> float:
 
 def effects(reference: Cells, current: Cells, settings: Settings) -> list[Effect]:
     """Return the effects, current less reference."""
-    fewest = fewest_rows(reference, current)
+    fewest, rows = fewest_rows(reference, current), (reference.rows, current.rows)
     found = []
     for name in JUDGED_RATES:
         gap = _rate_gap(reference, current, name, settings.level(name))
-        found.append(effect(name, gap, settings, fewest=fewest))
+        found.append(effect(name, gap, settings, fewest=fewest, rows=rows))
     for name, measure in (
         ("ece", _calibration_gap),
         ("brier", _loss_gap),
         ("score_distribution", score_gap),
     ):
         gap = measure(reference, current, settings.level(name))
-        found.append(effect(name, gap, settings, fewest=FEWEST_ROWS))
+        found.append(effect(name, gap, settings, fewest=FEWEST_ROWS, rows=rows))
     return found
 
 
