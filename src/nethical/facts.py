@@ -13,8 +13,10 @@ from typing import Any, ClassVar
 
 __all__ = [
     "Calibrated",
+    "CohortAdded",
     "DataLoaded",
     "DataSplit",
+    "DriftReported",
     "Evaluated",
     "Fact",
     "GateDecided",
@@ -198,6 +200,35 @@ class ModelSaved(Fact):
     metrics_path: str
     promoted: bool
     signature_digest: str
+
+
+@dataclass(frozen=True)
+class CohortAdded(Fact):
+    """Scored rows joined a cohort; ``cells_digest`` is over the counts that comparisons read."""
+
+    event_type = "cohort_added"
+    cohort_id: str
+    label: str
+    model: str
+    rows: int
+    labelled: int
+    rows_digest: str
+    cells_digest: str
+    violations: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class DriftReported(Fact):
+    """Cohorts were compared with a reference; ``report_digest`` is over the canonical JSON."""
+
+    event_type = "drift_reported"
+    report_id: str
+    report_path: str
+    report_digest: str
+    reference: str
+    cohorts: list[str]
+    verdict: str
+    message: str
 
 
 @dataclass(frozen=True)

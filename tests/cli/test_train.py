@@ -260,10 +260,6 @@ def test_a_refusal_is_an_exit_code_only_when_asked(command, tmp_path):
 @pytest.mark.parametrize(
     "words",
     [
-        ("--enable-drift-tracking",),
-        ("--drift-report-dir", "reports"),
-        ("--cohort-id", "alpha"),
-        ("--cohort-column", "c"),
         ("--enable-phase89",),
         ("--phase89-storage", "store"),
         ("--optimize-config",),

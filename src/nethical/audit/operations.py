@@ -21,10 +21,15 @@ __all__ = ["Operation", "operation"]
 
 
 class Operation:
-    """An operation that is going on; once it ended, ``audit`` says where the log stands."""
+    """An operation that is going on.
+
+    What it puts into ``results`` (JSON values) is logged when it is done; then ``audit`` says
+    where the log stands.
+    """
 
     def __init__(self) -> None:
         self.audit: RunAudit | None = None
+        self.results: dict[str, Any] = {}
 
 
 @contextmanager
@@ -54,6 +59,8 @@ def operation(
     try:
         yield going_on
         ended["phase"] = "done"
+        if going_on.results:
+            ended["results"] = going_on.results
     except BaseException as error:
         ended["error"] = f"{type(error).__name__}: {error}"
         raise

@@ -16,9 +16,20 @@ if TYPE_CHECKING:
     from nethical.cli.console import Console
     from nethical.keys import Keys
 
-__all__ = ["DEFAULT_AUDIT_PATH", "add_audit_flags", "add_registry_flags", "audit_path", "audited"]
+__all__ = [
+    "DEFAULT_AUDIT_PATH",
+    "DEFAULT_DRIFT_DIR",
+    "DEFAULT_WINDOW",
+    "add_audit_flags",
+    "add_drift_dir",
+    "add_registry_flags",
+    "audit_path",
+    "audited",
+]
 
 DEFAULT_AUDIT_PATH = "training_audit_logs"
+DEFAULT_DRIFT_DIR = "training_drift_reports"
+DEFAULT_WINDOW = "week"
 
 
 def add_registry_flags(parser: argparse.ArgumentParser) -> None:
@@ -62,6 +73,16 @@ def add_audit_flags(
         )
 
 
+def add_drift_dir(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add where drift reports and cohorts lie."""
+    parser.add_argument(
+        "--drift-report-dir",
+        metavar="DIR",
+        default=DEFAULT_DRIFT_DIR,
+        help="folder of drift reports and cohorts (default: %(default)s)",
+    )
+
+
 def audit_path(given: Mapping[str, Any]) -> Path | None:
     """Return the audit folder that was asked for, None when none was.
 
@@ -84,12 +105,15 @@ NO_ARGUMENTS = {"command", "action", "run", "json", "enable_audit", "audit_path"
 
 
 @contextmanager
-def audited(args: argparse.Namespace, keys: Keys, console: Console) -> Iterator[None]:
-    """Log what a command does, if that was asked for, around the block that does it."""
+def audited(args: argparse.Namespace, keys: Keys, console: Console) -> Iterator[dict[str, Any]]:
+    """Log what a command does, if that was asked for, around the block that does it.
+
+    What the block puts into the mapping that it gets is logged as the results.
+    """
     given = vars(args)
     path = audit_path(given)
     if path is None:
-        yield
+        yield {}
         return
     from nethical.audit.operations import operation
 
@@ -99,6 +123,6 @@ def audited(args: argparse.Namespace, keys: Keys, console: Console) -> Iterator[
         if name not in NO_ARGUMENTS and value is not None and value is not False and value != []
     }
     with operation(path, keys, f"{args.command} {args.action}", arguments) as going_on:
-        yield
+        yield going_on.results
     if going_on.audit is not None:
         console.info(f"Merkle root: {going_on.audit.merkle_root}")

@@ -23,6 +23,7 @@ COMMANDS = {
     "evaluate": "measure and judge a model on other data",
     "models": "the registry: list, show, verify, promote, roll back, export, prune",
     "audit": "verify the audit log, read it, prove what it holds",
+    "drift": "cohorts of scored rows: add, list, compare, report, watch",
     "keys": "your keys, and whose others are believed",
 }
 INTERRUPTED = 130

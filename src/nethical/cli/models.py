@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nethical.cli.flags import add_audit_flags, add_registry_flags, audited
+from nethical.cli.flags import add_audit_flags, add_drift_dir, add_registry_flags, audited
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -58,11 +58,14 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     parser = add("export", "copy a verified model to a folder of its own")
     parser.add_argument("model", metavar="MODEL", help=_MODEL)
     parser.add_argument("destination", metavar="DEST", type=Path, help="a folder to be made")
-    parser = add("prune", "remove old versions; current ones and those before them stay")
+    parser = add(
+        "prune", "remove old versions; current ones, those before them, and those of a cohort stay"
+    )
     parser.add_argument(
         "--keep", type=int, required=True, metavar="N", help="how many others of a name to keep"
     )
     parser.add_argument("--name", help="only the versions of this name")
+    add_drift_dir(parser)  # what a cohort refers to stays
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -231,7 +234,12 @@ def _export(args: argparse.Namespace, registry: Registry, console: Console) -> N
 
 
 def _prune(args: argparse.Namespace, registry: Registry, console: Console) -> None:
-    removed = registry.prune(args.keep, name=args.name)
+    from datetime import UTC, datetime
+
+    from nethical.drift.cohorts import Cohorts
+
+    cohorts = Cohorts(Path(args.drift_report_dir), lambda: datetime.now(UTC))
+    removed = registry.prune(args.keep, name=args.name, protected=cohorts.models())
     for model_id in removed:
         console.info(f"removed {model_id}")
     console.info(f"{len(removed)} versions removed")

@@ -203,6 +203,19 @@ class Narrator:
         self._console.line(f"[INFO] Model {fact.model_id} is {place}: {fact.model_path}")
 
     @_say.register
+    def _(self, fact: facts.CohortAdded) -> None:
+        label = "" if fact.label == fact.cohort_id else f" ({fact.label})"
+        self._console.info(f"Cohort {fact.cohort_id}{label}: {fact.rows:,} predictions added")
+
+    @_say.register
+    def _(self, fact: facts.DriftReported) -> None:
+        self._console.info("Generating ethical drift report")
+        self._console.line(f"[INFO] Drift Report ID: {fact.report_id}")
+        self._console.line(f"[INFO] Drift verdict: {fact.verdict}")
+        self._console.line(f"  {fact.message}")
+        self._console.info(f"Drift report: {fact.report_path} (and .html, .md beside it)")
+
+    @_say.register
     def _(self, fact: facts.Warned) -> None:
         self._console.warn(fact.message)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nethical.cli.flags import audit_path
+from nethical.cli.flags import DEFAULT_DRIFT_DIR, DEFAULT_WINDOW, audit_path
 from nethical.cli.train_flags import ABSENT_PARTS, add_flags, flag_name
 from nethical.errors import DataError, NethicalError, RefusedError, UsageError
 from nethical.models.catalog import names
@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 
     from nethical.audit.sink import AuditSink, RunAudit
     from nethical.cli.console import Console
+    from nethical.drift.report import Written
+    from nethical.drift.tracking import DriftTracking
     from nethical.pipeline import Outcome
     from nethical.plan import Plan
-    from nethical.run import Run
+    from nethical.run import Run, Sink
 
 __all__ = ["add_parser"]
 
@@ -48,6 +50,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     given = vars(args)
     _refuse_absent(given)
     audit_path(given)
+    _check_tracking(given)
     types = _types(given)
     if len(types) > 1:
         return _run_several(types, given, console)
@@ -70,23 +73,24 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 @dataclass(frozen=True)
 class Trained:
-    """A run that came to its end: what it led to, and where its audit stands, if there is one."""
+    """A run that came to its end: what it led to, its drift report and its audit, if asked for."""
 
     outcome: Outcome
-    audit: RunAudit | None
+    drift: Written | None = None
+    audit: RunAudit | None = None
 
 
 @contextmanager
 def _listening(
-    given: dict[str, Any], console: Console, audit: AuditSink | None = None
+    given: dict[str, Any], console: Console, sinks: Sequence[Sink] = ()
 ) -> Iterator[Run]:
-    """Give a run whose facts are logged, if they are to be, and told by the console."""
+    """Give a run whose facts go to these sinks, and are told by the console."""
     from nethical.cli.narrator import Narrator
     from nethical.run import Run
 
     narrator = Narrator(console, verbose=given.get("verbose", False))
     with narrator.progress() as progress:
-        yield Run([*([audit] if audit else []), narrator], progress=progress)
+        yield Run([*sinks, narrator], progress=progress)
 
 
 def _train(
@@ -96,14 +100,17 @@ def _train(
 
     with ExitStack() as stack:
         audit = _audit(given, console, stack)
-        listening = stack.enter_context(_listening(given, console, audit))
+        tracking = _tracking(given, plan, console)
+        sinks = [sink for sink in (audit, tracking) if sink is not None]
+        listening = stack.enter_context(_listening(given, console, sinks))
         outcome = train(
             plan, run=listening, data_digest=data_digest, resume=given.get("resume", False)
         )
+        drift = tracking.finish(outcome, listening) if tracking else None
     if audit is None or audit.audit is None:
-        return Trained(outcome, None)
+        return Trained(outcome, drift)
     tell_audit(audit.audit, console)
-    return Trained(outcome, audit.audit)
+    return Trained(outcome, drift, audit.audit)
 
 
 def _audit(given: dict[str, Any], console: Console, stack: ExitStack) -> AuditSink | None:
@@ -123,6 +130,52 @@ def _audit(given: dict[str, Any], console: Console, stack: ExitStack) -> AuditSi
     if network:
         console.warn(f"{path} lies on {network}: let one machine alone write to this log")
     return audit
+
+
+TRACKING = {
+    "drift_report_dir": DEFAULT_DRIFT_DIR,
+    "cohort_id": None,
+    "cohort_column": None,
+    "cohort_window": DEFAULT_WINDOW,
+}
+
+
+def _check_tracking(given: dict[str, Any]) -> None:
+    """Refuse flags of drift tracking without the one that enables it."""
+    if given.get("enable_drift_tracking"):
+        return
+    for flag, default in TRACKING.items():
+        if given.get(flag) != default:
+            raise UsageError(
+                f"{flag_name(flag)} is given, but --enable-drift-tracking is not",
+                mend=f"pass --enable-drift-tracking as well, or leave {flag_name(flag)} out",
+            )
+
+
+def _tracking(given: dict[str, Any], plan: Plan, console: Console) -> DriftTracking | None:
+    """Return what follows the run for drift, None when that was not asked for."""
+    if not given.get("enable_drift_tracking"):
+        return None
+    from datetime import UTC, datetime
+
+    from nethical.drift.tracking import DriftTracking
+
+    cohort_id = given.get("cohort_id") or f"{plan.model_type}_{datetime.now(UTC):%Y%m%d_%H%M%S}"
+    if "cohort_id" in given and len(_types(given)) > 1:
+        cohort_id = f"{cohort_id}-{plan.model_type}"
+    tracking = DriftTracking(
+        Path(given["drift_report_dir"]),
+        cohort_id,
+        given.get("cohort_column"),
+        given["cohort_window"],
+        lambda: datetime.now(UTC),
+    )
+    console.info(f"Ethical drift tracking enabled: {tracking.folder}")
+    if tracking.cohort_column is None:
+        console.info(f"Training cohort ID: {tracking.cohort_id}")
+    else:
+        console.info(f"Training cohort ID: one for each value of {tracking.cohort_column}")
+    return tracking
 
 
 def tell_audit(audit: RunAudit, console: Console) -> None:
@@ -332,6 +385,8 @@ def _columns(given: dict[str, Any]) -> dict[str, str]:
 BESIDE_A_STORED_PLAN = {
     *("command", "run", "from_run", "dry_run", "json", "quiet", "verbose", "fail_on_refusal"),
     *("models_dir", "name", "resume", "enable_audit", "audit_path", "anchor"),
+    "enable_drift_tracking",
+    *TRACKING,
 }
 DEFAULTS = {
     "epochs": 10,
@@ -403,7 +458,7 @@ def _dry_run(
 
 def document(trained: Trained) -> dict[str, Any]:
     """Return what ``--json`` prints of a run."""
-    outcome, audit = trained.outcome, trained.audit
+    outcome, drift, audit = trained.outcome, trained.drift, trained.audit
     judged = outcome.judged
     overtaken = judged.promote and not outcome.published.promoted
     return {
@@ -435,6 +490,11 @@ def document(trained: Trained) -> dict[str, Any]:
             "path": str(audit.path),
             "anchors": list(audit.anchors),
         },
-        "drift": None,
+        "drift": drift
+        and {
+            "report_id": drift.report_id,
+            "path": str(drift.path),
+            "verdict": drift.verdict.value,
+        },
         "governance": None,
     }

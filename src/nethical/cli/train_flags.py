@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nethical.cli.flags import add_audit_flags
+from nethical.cli.flags import DEFAULT_WINDOW, add_audit_flags, add_drift_dir
 from nethical.errors import UsageError
 from nethical.models.catalog import names
 
@@ -15,12 +15,6 @@ __all__ = ["ABSENT_PARTS", "add_flags", "flag_name"]
 
 # Flags of parts that are not in this release: taken, and answered with one clear line.
 ABSENT_PARTS = {
-    "drift tracking": (
-        "enable_drift_tracking",
-        "drift_report_dir",
-        "cohort_id",
-        "cohort_column",
-    ),
     "Phase 8-9 governance": (
         "enable_phase89",
         "phase89_storage",
@@ -32,7 +26,6 @@ ABSENT_PARTS = {
     "the distributed engine": ("engine", "engine_address", "workers", "memory"),
 }
 ABSENT_SWITCHES = (
-    "enable_drift_tracking",
     "enable_phase89",
     "optimize_config",
 )
@@ -52,6 +45,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     _data_flags(parser.add_argument_group("data"))
     _gate_flags(parser.add_argument_group("gate and registry"))
     add_audit_flags(parser.add_argument_group("audit log"), anchors=True)
+    _drift_flags(parser.add_argument_group("drift tracking"))
     _absent_flags(parser.add_argument_group("parts that are not in this release"))
     _output_flags(parser.add_argument_group("output"))
 
@@ -163,6 +157,29 @@ def _gate_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--replace", action="store_true", help="replace a better current model")
     group.add_argument("--models-dir", default="models", help="where models are published")
     group.add_argument("--fail-on-refusal", action="store_true", help="exit 3 unless PASS")
+
+
+def _drift_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--enable-drift-tracking",
+        action="store_true",
+        help="add the gate rows to a cohort, compare cohorts, and report",
+    )
+    add_drift_dir(group)
+    group.add_argument(
+        "--cohort-id",
+        metavar="ID",
+        help="the cohort that this run joins (default: {model-type}_{timestamp})",
+    )
+    group.add_argument(
+        "--cohort-column", metavar="COLUMN", help="one cohort for each value of a column instead"
+    )
+    group.add_argument(
+        "--cohort-window",
+        choices=("day", "week", "month"),
+        default=DEFAULT_WINDOW,
+        help="spans of the time column to show apart",
+    )
 
 
 def _absent_flags(group: argparse._ArgumentGroup) -> None:

@@ -64,8 +64,7 @@ CREATE TABLE look (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     reference_id TEXT NOT NULL,
     reference_set_at TEXT NOT NULL,
-    cohort_id TEXT NOT NULL,
-    runs INTEGER NOT NULL,
+    runs TEXT NOT NULL,
     look INTEGER NOT NULL,
     alpha REAL NOT NULL,
     verdict TEXT NOT NULL,
@@ -138,10 +137,18 @@ class Cohort:
 
 @dataclass(frozen=True)
 class Look:
-    """One comparison of a cohort with the reference, which spent a part of the error rate."""
+    """One comparison with the reference, which spent a part of the error rate.
 
-    cohort_id: str
-    runs: int
+    Args:
+        runs: How many runs each cohort had that was compared.
+        look: Its number, from 1.
+        alpha: What it spent.
+        verdict: What came out.
+        report_id: The report that tells of it.
+        at: When, UTC.
+    """
+
+    runs: Mapping[str, int]
     look: int
     alpha: float
     verdict: str
@@ -235,6 +242,11 @@ class Cohorts:
             rows = db.execute("SELECT cohort_id FROM cohort ORDER BY created_at, rowid").fetchall()
         return [row[0] for row in rows]
 
+    def models(self) -> set[str]:
+        """Return the models of all runs, by id or name."""
+        with self._reading() as db:
+            return {row[0] for row in db.execute("SELECT DISTINCT model FROM run")}
+
     def load(self, cohort_ids: Sequence[str] | None = None) -> list[Cohort]:
         """Return cohorts, all of them or those that are named, in that order.
 
@@ -324,11 +336,11 @@ class Cohorts:
         """Return the looks that were spent on the reference as it is set now, oldest first."""
         with self._reading() as db:
             rows = db.execute(
-                "SELECT l.cohort_id, l.runs, l.look, l.alpha, l.verdict, l.report_id, l.at "
+                "SELECT l.runs, l.look, l.alpha, l.verdict, l.report_id, l.at "
                 "FROM look AS l JOIN reference AS r ON l.reference_id = r.cohort_id "
                 "AND l.reference_set_at = r.set_at ORDER BY l.look"
             ).fetchall()
-        return [Look(*row) for row in rows]
+        return [Look(json.loads(runs), *rest) for runs, *rest in rows]
 
     def add_look(self, look: Look) -> None:
         """Spend a look; its number must be the next.
@@ -355,10 +367,10 @@ class Cohorts:
                     mend="run the command again",
                 )
             db.execute(
-                "INSERT INTO look (reference_id, reference_set_at, cohort_id, runs, look, "
-                "alpha, verdict, report_id, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO look (reference_id, reference_set_at, runs, look, alpha, verdict, "
+                "report_id, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    *(*found, look.cohort_id, look.runs, look.look),
+                    *(*found, json.dumps(dict(look.runs)), look.look),
                     *(look.alpha, look.verdict, look.report_id, look.at),
                 ),
             )

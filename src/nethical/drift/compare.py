@@ -323,11 +323,10 @@ def _together(compared: Sequence[Comparison]) -> tuple[Verdict, str]:
     if Verdict.DRIFT in found:
         drifted = [one for one in compared if one.verdict == Verdict.DRIFT]
         told = "; ".join(f"{one.current}: {one.message}" for one in drifted)
-        return Verdict.DRIFT, f"Drift from {compared[0].reference}: {told}"
+        return Verdict.DRIFT, f"Compared with {compared[0].reference}, {told}"
     told = "; ".join(f"{one.current}: {one.message}" for one in compared)
-    if found == {Verdict.NO_DRIFT}:
-        return Verdict.NO_DRIFT, f"No drift from {compared[0].reference}: {told}"
-    return Verdict.INCONCLUSIVE, f"Inconclusive against {compared[0].reference}: {told}"
+    verdict = Verdict.NO_DRIFT if found == {Verdict.NO_DRIFT} else Verdict.INCONCLUSIVE
+    return verdict, f"Compared with {compared[0].reference}, {told}"
 
 
 def _homogeneity(cohorts: Sequence[Cohort]) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,8 +43,8 @@ PROCESS = (
     *("use_fairness_columns", "drop_leaks", "accept_leaks", "positive_labels", "columns"),
 )
 ROWS = "rows"
+LABEL = "label"
 MISSING = "(missing)"
-UNNAMED = "unnamed model"
 NO_ROLES_NEEDED: Any = None
 GATE_LEVEL = 0.95
 HIGH_LOW_ACCURACY = 0.15
@@ -66,7 +66,7 @@ class Columns:
 
     Args:
         probability: The probability of class 1.
-        label: What was true; None where nothing is known.
+        label: What was true; None for the column ``label`` where there is one.
         group: Rows that belong together.
         fairness: Kinds of rows to compare.
         time: When a row happened.
@@ -79,6 +79,11 @@ class Columns:
     fairness: tuple[str, ...] = ()
     time: str | None = None
     cohort: str | None = None
+
+    def names(self) -> list[str]:
+        """Return every column that must be there."""
+        given = (self.probability, self.label, self.group, self.time, self.cohort, *self.fairness)
+        return [name for name in given if name is not None]
 
 
 @dataclass(frozen=True)
@@ -124,12 +129,7 @@ def add(cohorts: Cohorts, additions: Sequence[Addition]) -> list[str]:
 def from_run(
     outcome: Outcome, *, cohort_id: str, cohort_column: str | None, window: str
 ) -> list[Addition]:
-    """Return the gate rows of a run, as one cohort or as one for each value of a column.
-
-    Raises:
-        DataError: There is no such column.
-    """
-    check_id(cohort_id)
+    """Return the gate rows of a run, as one cohort or as one for each value of a column."""
     gate, path = outcome.prepared.parts["gate"], outcome.published.path / "scores.parquet"
     content = durable.read(path)
     kept = from_parquet(content)
@@ -165,21 +165,8 @@ def from_run(
     return _additions(_Rows(scored, kept.ids, cohort_codes), cohort_id, made)
 
 
-def check_cohort_column(table: Table, name: str) -> None:
-    """Refuse a column that cannot name cohorts, before anything is trained.
-
-    Raises:
-        DataError: There is no such column.
-    """
-    if name not in table.frame.column_names:
-        raise DataError(
-            f"cohort column {name!r} is missing; found: {', '.join(table.frame.column_names[:30])}",
-            mend="name one of these columns with --cohort-column",
-        )
-
-
 def _codes(table: Table, name: str) -> Codes:
-    check_cohort_column(table, name)
+    """Return a column as codes, shape (n,), and the texts they stand for."""
     encoded = table.texts(name).fill_null(MISSING).dictionary_encode()
     return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
 
@@ -197,9 +184,10 @@ class _Made:
     limits: Limits
 
 
-def _additions(rows: _Rows, cohort_id: str, made: _Made) -> list[Addition]:
+def _additions(rows: _Rows, cohort_id: str | None, made: _Made) -> list[Addition]:
     if rows.cohorts is None:
-        return [_addition(rows, cohort_id, cohort_id, made)]
+        name = check_id(cohort_id or "")
+        return [_addition(rows, name, name, made)]
     codes, values = rows.cohorts
     return [
         _addition(rows.part(codes == code), cohort_id_of(value), value, made)
@@ -255,8 +243,8 @@ def from_file(  # noqa: PLR0913 - a table, its columns, and what made it
     path: Path,
     columns: Columns,
     *,
-    cohort_id: str,
-    model: str | None,
+    cohort_id: str | None,
+    model: str,
     threshold: float,
     positive: tuple[str, ...] = (),
     window: str,
@@ -268,8 +256,8 @@ def from_file(  # noqa: PLR0913 - a table, its columns, and what made it
     Args:
         path: A table file, or a folder of them.
         columns: What its columns are.
-        cohort_id: The cohort.
-        model: Who scored them; None where that is not told.
+        cohort_id: The cohort; None where a column names it.
+        model: Who scored them, as the user calls it.
         threshold: A row is called positive from this probability on.
         positive: Label values that are positive; by their meaning if empty.
         window: The width of the spans of time.
@@ -282,15 +270,11 @@ def from_file(  # noqa: PLR0913 - a table, its columns, and what made it
     if not 0 < threshold < 1:
         raise UsageError(f"the threshold is {threshold}", mend="give a number between 0 and 1")
     frame = files.load(path)
+    if columns.label is None and LABEL in frame.column_names:
+        columns = replace(columns, label=LABEL)
     table = Table(frame, NO_ROLES_NEEDED)
-    for name in (
-        columns.probability,
-        columns.label,
-        columns.group,
-        columns.time,
-        *columns.fairness,
-    ):
-        if name is not None and name not in frame.column_names:
+    for name in columns.names():
+        if name not in frame.column_names:
             raise DataError(
                 f"{path} has no column {name!r}; found: {', '.join(frame.column_names[:30])}",
                 mend="name the column that holds it",
@@ -308,13 +292,12 @@ def from_file(  # noqa: PLR0913 - a table, its columns, and what made it
         {name: _codes(table, name) for name in columns.fairness},
         None if columns.time is None else windows(frame.column(columns.time), columns.time, window),
     )
-    name = model or UNNAMED
     by_value = columns.cohort is not None
     made = _Made(
         digest(y_proba.tobytes()),
-        name,
-        digest(name.encode()),
-        digest(name.encode()),
+        model,
+        digest(model.encode()),
+        digest(model.encode()),
         "" if by_value else f"{ROWS}/{digest(content).removeprefix('sha256:')}.parquet",
         {
             "source": "scores",
@@ -325,7 +308,7 @@ def from_file(  # noqa: PLR0913 - a table, its columns, and what made it
         limits,
     )
     cohort_codes = None if columns.cohort is None else _codes(table, columns.cohort)
-    found = _additions(_Rows(scored, ids, cohort_codes), check_id(cohort_id), made)
+    found = _additions(_Rows(scored, ids, cohort_codes), cohort_id, made)
     if by_value:
         return found
     return [Addition(one.cohort_id, one.label, one.run, content) for one in found]

@@ -15,12 +15,22 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-__all__ = ["WIDTHS", "windows"]
+__all__ = ["WIDTHS", "check_width", "in_order", "windows"]
 
 WIDTHS = ("day", "week", "month")
 DAY = 86_400_000_000
 FURTHEST_DAYS = 2_932_000  # the year 9999
 NO_TIME = "(no time)"
+
+
+def check_width(width: str) -> None:
+    """Refuse a width that there is not.
+
+    Raises:
+        UsageError: There is no such width.
+    """
+    if width not in WIDTHS:
+        raise UsageError(f"there is no window {width!r}", mend=f"choose one of {', '.join(WIDTHS)}")
 
 
 def windows(column: pa.ChunkedArray, name: str, width: str) -> tuple[NDArray[np.int64], list[str]]:
@@ -36,8 +46,7 @@ def windows(column: pa.ChunkedArray, name: str, width: str) -> tuple[NDArray[np.
         DataError: A value is no instant.
         UsageError: There is no such width.
     """
-    if width not in WIDTHS:
-        raise UsageError(f"there is no window {width!r}", mend=f"choose one of {', '.join(WIDTHS)}")
+    check_width(width)
     days, missing = _days(column, name)
     found, codes = np.unique(np.where(missing, 0, days), return_inverse=True)
     names = [_name(int(day), width) for day in found]
