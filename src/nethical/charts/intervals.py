@@ -17,6 +17,7 @@ from nethical.charts.paper import (
     fit,
     letters,
     line,
+    marks,
     strokes,
     width_of,
     words,
@@ -100,8 +101,7 @@ def groups(rows: Sequence[Measured], *, title: str, whole: Number) -> str:
     if together is not None:
         x = plane.x(together)
         elements.append(strokes([[(x, y - 8), (x, y + 11)] for y in tracks], "ink", width=1.4))
-    for track, row in zip(tracks, rows, strict=True):
-        elements += _row(plane, row, track)
+    elements += _rows(plane, list(zip(tracks, rows, strict=True)))
     numbers = [(plane.x(t), plane.bottom + 20, tick_text(t, step)) for t in every]
     elements.append(letters(numbers, "muted", "middle", SMALL_SIZE))
     notes = []
@@ -139,6 +139,31 @@ def _row(plane: Plane, row: Measured, track: float) -> list[str]:
     if estimate is not None:
         parts.append(dot(plane.x(estimate), track, 5, ""))
     return parts
+
+
+def _rows(plane: Plane, placed: Sequence[tuple[float, Measured]]) -> list[str]:
+    """Return many rows as ``_row`` draws each, in fewer bytes: what is drawn alike together."""
+    names, values, tracks, lines, dots = [], [], [], [], []
+    for track, row in placed:
+        estimate, low, high = map(finite, (row.estimate, row.low, row.high))
+        value = interval_text(estimate, low, high)
+        room = plane.right - plane.left - width_of(value) - 8
+        names.append((plane.left, track - 15, fit(row.label, room)))
+        values.append((plane.right, track - 15, value))
+        tracks.append([(plane.left, track), (plane.right, track)])
+        if low is not None or high is not None:
+            start = plane.left if low is None else plane.x(low)
+            end = plane.right if high is None else plane.x(high)
+            lines.append([(start, track), (end, track)])
+        if estimate is not None:
+            dots.append((plane.x(estimate), track, 5.0, ""))
+    return [
+        letters(names),
+        letters(values, "muted", "end"),
+        strokes(tracks, "grid"),
+        strokes(lines, "negative", width=3),
+        marks("circle", dots, "negative"),
+    ]
 
 
 def _forest(

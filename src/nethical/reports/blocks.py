@@ -22,6 +22,9 @@ __all__ = [
     "Command",
     "Facts",
     "Figure",
+    "Folded",
+    "Gallery",
+    "Heading",
     "Paragraph",
     "Piece",
     "Reading",
@@ -67,9 +70,9 @@ class Command:
 
 @dataclass(frozen=True)
 class Strong:
-    """Words of ours that weigh more."""
+    """Words that weigh more."""
 
-    text: str
+    words: str | Said
 
 
 Piece = str | Said | Code | Command | Strong
@@ -133,19 +136,49 @@ class Verbatim:
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart, as an SVG document; what it shows is told in a table as well."""
+    """A chart, as an SVG document; what it shows is told in a table as well.
+
+    Args:
+        svg: The document.
+        rank: Where a page has to stay small, charts of a higher rank go first.
+    """
 
     svg: str
+    rank: int = 0
 
 
-Block = Paragraph | Callout | Facts | Table | Bullets | Verbatim | Figure
+@dataclass(frozen=True)
+class Gallery:
+    """Charts beside each other where there is room."""
+
+    figures: tuple[Figure, ...]
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A title within a section."""
+
+    words: Words
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Blocks that few readers want: a page shows their title until somebody opens it."""
+
+    title: str
+    blocks: tuple[Block, ...]
+
+
+Block = (
+    Paragraph | Callout | Facts | Table | Bullets | Verbatim | Figure | Gallery | Heading | Folded
+)
 
 
 @dataclass(frozen=True)
 class Section:
     """Blocks under a title; without blocks it is left out."""
 
-    title: str
+    title: Words
     blocks: tuple[Block, ...]
 
 

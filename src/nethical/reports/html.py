@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,9 @@ from nethical.reports.blocks import (
     Command,
     Facts,
     Figure,
+    Folded,
+    Gallery,
+    Heading,
     Paragraph,
     Strong,
     Table,
@@ -22,12 +27,14 @@ from nethical.reports.blocks import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from nethical.reports.blocks import Block, Report, Words
 
 __all__ = ["to_html"]
 
 COLOURS = {
-    **{name: INKS[name] for name in ("paper", "ink", "muted", "grid", "band")},
+    **INKS,
     "link": INKS["negative"],
     "good": ("#116329", "#56d364"),
     "bad": INKS["limit"],
@@ -38,7 +45,22 @@ LIGHT, DARK = (
     "".join(f"--{name}:{both[place]};" for name, both in COLOURS.items()) for place in (0, 1)
 )
 SHORT, LONG = 24, 32
+CHART_STYLE = re.compile("<style>[^<]*</style>")
+CHILDLESS = re.compile("(<(rect|circle|path|polygon)[^<>]*)></\\2>")
+CHART_TAG = re.compile("<[^<>]*>")
+# What the page gives every chart anyway: inks by their class, letters, and where these begin.
+GIVEN = re.compile(
+    r' (?:(?:fill|stroke)="#[0-9a-f]{6}"|text-anchor="start"|(?:font-family|xmlns)="[^"]*")'
+)
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+CHART_INKS = "".join(
+    f".nethical-chart .{name}{{fill:var(--{name})}}"
+    f".nethical-chart .{name}-line{{stroke:var(--{name})}}"
+    for name in INKS
+)
+RIGHT = ",".join(
+    f".r{place} {cell}:nth-child({place})" for place in range(1, 10) for cell in ("th", "td")
+)
 STYLE = f"""\
 :root{{{LIGHT}color-scheme:light dark}}
 @media (prefers-color-scheme:dark){{:root{{{DARK}}}}}
@@ -49,16 +71,18 @@ main{{max-width:64rem;margin:0 auto;padding:1.5rem 1.25rem 4rem}}
 h1{{font-size:1.6rem;line-height:1.25;margin:.5rem 0}}
 h2{{font-size:1.2rem;margin:2.75rem 0 .75rem;padding-bottom:.3rem;\
 border-bottom:1px solid var(--grid)}}
+h3{{font-size:1.02rem;margin:1.75rem 0 .5rem}}
 p,li{{max-width:46rem}}
 p{{margin:.75rem 0}}
-h1,p,li,dt,dd,td,th,code{{overflow-wrap:break-word}}
+h1,h2,h3,p,li,dt,dd,td,th,code{{overflow-wrap:break-word}}
 .long{{overflow-wrap:anywhere}}
 a{{color:var(--link)}}
 code,pre{{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,'Liberation Mono',monospace;\
 font-size:.86em}}
 code{{background:var(--band);padding:.1em .3em;border-radius:.25rem}}
-h1 code{{background:none;padding:0;font-size:1em}}
+h1 code,h2 code,h3 code{{background:none;padding:0;font-size:1em}}
 .short{{white-space:nowrap}}
+h1 .short,h2 .short,h3 .short{{white-space:normal;overflow-wrap:anywhere}}
 .command{{display:block;margin:.35rem 0;padding:.4rem .7rem;white-space:nowrap;overflow-x:auto}}
 pre{{background:var(--band);padding:.8rem 1rem;border-radius:.4rem;margin:.75rem 0;\
 white-space:pre-wrap;overflow-wrap:anywhere}}
@@ -83,9 +107,17 @@ dt{{color:var(--muted);padding-right:1rem}}
 table{{border-collapse:collapse;width:100%;font-size:.93rem;margin:.75rem 0}}
 th{{text-align:left;color:var(--muted);font-weight:600;vertical-align:bottom}}
 th,td{{padding:.28rem .9rem .28rem 0;border-bottom:1px solid var(--grid);vertical-align:top}}
-.r{{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap;padding-right:1.4rem}}
+{RIGHT}{{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap;\
+padding-right:1.4rem}}
 figure{{margin:1rem 0}}
+{CHART_INKS}
 svg{{max-width:100%;height:auto}}
+.gallery{{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,24rem),1fr));\
+gap:0 1.5rem;margin:1rem 0;align-items:start}}
+.gallery figure{{margin:.5rem 0}}
+.gallery svg{{margin-left:-4.6%;max-width:104.6%}}
+details{{border:1px solid var(--grid);border-radius:.4rem;padding:.5rem 1rem;margin:1rem 0}}
+summary{{cursor:pointer;font-weight:600}}
 footer{{margin-top:3rem;color:var(--muted);font-size:.9rem}}
 @media screen and (max-width:44rem){{
 dl{{display:block}}
@@ -95,15 +127,18 @@ thead{{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50
 tr{{display:block;border-bottom:1px solid var(--grid);padding:.5rem 0}}
 td{{display:grid;grid-template-columns:7.5rem minmax(0,1fr);column-gap:.75rem;border:0;\
 padding:.12rem 0}}
-td::before{{content:attr(data-head);color:var(--muted);font-size:.88rem}}
+td::before{{color:var(--muted);font-size:.88rem}}
 td:first-child{{display:block;font-weight:600}}
 td:first-child::before,td:empty{{display:none}}
-.r{{text-align:left;white-space:normal}}
+{RIGHT}{{text-align:left;white-space:normal;padding-right:0}}
 }}
 @media print{{
 main{{max-width:none;padding:0}}
 nav{{display:none}}
-h2{{break-after:avoid}}
+h2,h3{{break-after:avoid}}
+details{{border:0;padding:0}}
+details::details-content{{content-visibility:visible;height:auto}}
+.gallery{{grid-template-columns:1fr 1fr}}
 tr,dt,dd,.callout,figure,pre{{break-inside:avoid}}
 }}
 """
@@ -114,11 +149,11 @@ def to_html(report: Report) -> str:
     title = _text(report.title)
     badges = "".join(f'<span class="badge {t}">{escape(text)}</span>' for text, t in report.badges)
     links = "".join(
-        f'<li><a href="#s{place}">{escape(section.title)}</a></li>'
+        f'<li><a href="#s{place}">{escape(_text(section.title))}</a></li>'
         for place, section in enumerate(report.sections, 1)
     )
     sections = "".join(
-        f'<section id="s{place}">\n<h2>{escape(section.title)}</h2>\n'
+        f'<section id="s{place}">\n<h2>{_words(section.title)}</h2>\n'
         f"{''.join(map(_block, section.blocks))}</section>\n"
         for place, section in enumerate(report.sections, 1)
     )
@@ -126,14 +161,14 @@ def to_html(report: Report) -> str:
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="viewport" content="width=device-width,initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f"<title>{escape(title)}</title>\n<style>\n{STYLE}{_names_of_cells(report)}</style>\n</head>\n<body>\n<main>\n"
         f'<header>\n<h1>{_words(report.title)}</h1>\n<div class="badges">{badges}</div>\n'
         f"<p>{_words(report.opening)}</p>\n</header>\n"
         f'<nav aria-label="Contents"><ol>{links}</ol></nav>\n{sections}</main>\n</body>\n</html>\n'
     )
 
 
-def _block(block: Block) -> str:
+def _block(block: Block) -> str:  # noqa: PLR0911 - one for each kind of block
     match block:
         case Paragraph(words):
             return f"<p>{_words(words)}</p>\n"
@@ -150,30 +185,74 @@ def _block(block: Block) -> str:
         case Verbatim(text):
             return f"<pre>{escape(text)}</pre>\n"
         case Figure(svg):
-            return f"<figure>{svg}</figure>\n"
+            return f"<figure>{_inlined(svg)}</figure>\n"
+        case Gallery(figures):
+            return f'<div class="gallery">\n{"".join(map(_block, figures))}</div>\n'
+        case Heading(words):
+            return f"<h3>{_words(words)}</h3>\n"
+        case Folded(title, inner):
+            told = "".join(map(_block, inner))
+            return f"<details>\n<summary>{escape(title)}</summary>\n{told}</details>\n"
+
+
+def _inlined(svg: str) -> str:
+    """Return a chart for this page: in its inks, dark or light or printed, and with fewer bytes."""
+    bare = CHART_STYLE.sub("", svg)
+    bare = CHART_TAG.sub(lambda tag: GIVEN.sub("", tag[0]), bare)
+    return CHILDLESS.sub(r"\1/>", bare).replace("\n", "")
 
 
 def _table(table: Table) -> str:
-    """Return a table whose cells name their column, for screens too narrow to show a head."""
-    kinds = [' class="r"' if side == "r" else "" for side in table.align]
-    head = "".join(
-        f'<th scope="col"{kind}>{escape(name)}</th>'
-        for name, kind in zip(table.head, kinds, strict=True)
-    )
+    """Return a table of bare cells; its classes align them, and name them on narrow screens."""
+    kinds = [f"r{place}" for place, side in enumerate(table.align, 1) if side == "r"]
+    names = " ".join([_class_of(table.head), *kinds])
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in table.head)
     rows = "".join(
-        "<tr>"
-        + "".join(
-            f'<td{kind} data-head="{escape(name)}">{_cell(cell)}</td>'
-            for name, kind, cell in zip(table.head, kinds, row, strict=True)
-        )
-        + "</tr>\n"
-        for row in table.rows
+        f"<tr>{''.join(f'<td>{_cell(cell)}</td>' for cell in row)}</tr>\n" for row in table.rows
     )
-    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n"
+    return (
+        f'<table class="{names}">\n<thead><tr>{head}</tr></thead>\n'
+        f"<tbody>\n{rows}</tbody>\n</table>\n"
+    )
+
+
+def _class_of(head: tuple[str, ...]) -> str:
+    """Return the class of all tables of one head."""
+    return "t" + hashlib.sha256("\0".join(head).encode()).hexdigest()[:6]
+
+
+def _heads(blocks: Iterable[Block]) -> Iterator[tuple[str, ...]]:
+    """Return the heads of all tables, also of those within others."""
+    for block in blocks:
+        match block:
+            case Table(head):
+                yield head
+            case Folded(_, inner):
+                yield from _heads(inner)
+            case _:
+                pass
+
+
+def _names_of_cells(report: Report) -> str:
+    """Return the style that names each cell's column where a screen is too narrow for a head."""
+    heads = dict.fromkeys(_heads(block for section in report.sections for block in section.blocks))
+    rules = [
+        f'.{_class_of(head)} td:nth-child({place})::before{{content:"{_css(name)}"}}'
+        for head in heads
+        for place, name in enumerate(head, 1)
+        if place > 1
+    ]
+    return f"@media screen and (max-width:44rem){{{''.join(rules)}}}\n" if rules else ""
+
+
+def _css(text: str) -> str:
+    """Return text as it may stand in a string of a style, by its code points where it must."""
+    return "".join(c if c.isalnum() or c in " .,:/-%" else f"\\{ord(c):x} " for c in text)
 
 
 def _cell(words: Words) -> str:
-    return f"<span>{_words(words)}</span>" if words else ""
+    """Return the words of a cell; several pieces are held together, for they lie in a grid."""
+    return f"<span>{_words(words)}</span>" if isinstance(words, tuple) else _words(words)
 
 
 def _words(words: Words) -> str:
@@ -186,8 +265,8 @@ def _words(words: Words) -> str:
             return f'<code class="{kind}">{escape(line)}</code>' if line else md.UNKNOWN
         case Command(text):
             return f'<code class="command">{escape(md.one_line(text, LONGEST))}</code>'
-        case Strong(text):
-            return f"<strong>{escape(text)}</strong>"
+        case Strong(inner):
+            return f"<strong>{_words(inner)}</strong>"
         case _:
             return escape(_text(words))
 
@@ -198,4 +277,6 @@ def _text(words: Words) -> str:
         return "".join(map(_text, words))
     if isinstance(words, str):
         return words
+    if isinstance(words, Strong):
+        return _text(words.words)
     return md.one_line(words.text, LONGEST) or md.UNKNOWN

@@ -14,6 +14,9 @@ from nethical.reports.blocks import (
     Command,
     Facts,
     Figure,
+    Folded,
+    Gallery,
+    Heading,
     Paragraph,
     Said,
     Strong,
@@ -32,11 +35,11 @@ def to_markdown(report: Report) -> str:
     badges = " · ".join(f"**{text}**" for text, _ in report.badges)
     blocks = [f"# {_words(report.title)}", badges, _words(report.opening)]
     for section in report.sections:
-        blocks += [f"## {section.title}", *map(_block, section.blocks)]
+        blocks += [f"## {_words(section.title)}", *map(_block, section.blocks)]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def _block(block: Block) -> str:
+def _block(block: Block) -> str:  # noqa: PLR0911 - one for each kind of block
     match block:
         case Paragraph(words):
             return _words(words)
@@ -53,8 +56,13 @@ def _block(block: Block) -> str:
             return md.bullets(lines)
         case Verbatim(text):
             return _fenced(text)
-        case Figure():
+        case Figure() | Gallery():
             return ""
+        case Heading(words):
+            return f"### {_words(words)}"
+        case Folded(title, inner):
+            told = [f"### {title}", *map(_block, inner)]
+            return "\n\n".join(text for text in told if text)
 
 
 def _fenced(text: str) -> str:
@@ -74,7 +82,7 @@ def _words(words: Words) -> str:
             return md.code(text, LONGEST)
         case Command(text):
             return f" {md.code(text, LONGEST)} "
-        case Strong(text):
-            return f"**{text}**"
+        case Strong(inner):
+            return f"**{_words(inner)}**"
         case _:
             return words
