@@ -446,6 +446,20 @@ def test_the_upper_bound_of_the_largest_gap_is_no_wider_than_one_edge_needs():
     assert 0.94 < np.mean(np.array(highs) >= 0.1) < 0.96
 
 
+def test_the_lower_bound_of_two_bins_is_newcombe_s_in_either_direction():
+    for x, y in ((300, 420), (420, 300), (5, 90)):
+        low, high = confint_proportions_2indep(y, 900, x, 700, method="newcomb", alpha=0.05)
+        gap = largest_gap(np.array([x, 0, 700 - x]), np.array([y, 0, 900 - y]), level=0.95)
+        assert gap.low == pytest.approx(max(low, -high, 0.0))
+
+
+def test_a_gap_at_high_scores_is_known_better_than_one_in_the_middle():
+    middle = largest_gap(np.array([500, 500, 0]), np.array([380, 620, 0]), level=0.999)
+    end = largest_gap(np.array([0, 990, 10]), np.array([0, 870, 130]), level=0.999)
+    assert middle.estimate == pytest.approx(end.estimate)
+    assert end.low > middle.low + 0.01
+
+
 def test_equal_laws_show_a_gap_as_seldom_as_the_level_says():
     rng = np.random.default_rng(11)
     pairs = rng.multinomial(1000, np.full(200, 0.005), size=(2000, 2))
