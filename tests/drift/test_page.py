@@ -307,7 +307,7 @@ def test_one_cohort_alone_is_told_without_a_comparison(store, rng):
     markdown, page = both(store.document())
     assert "nothing to compare it with" in markdown
     assert "Insufficient cohorts for drift analysis" in page.text
-    assert "Add a second cohort" in markdown
+    assert "or add scored rows with** `nethical drift add`" in markdown
     assert "Fairness" not in page.text
     assert "Over time" not in page.text
 

@@ -180,7 +180,7 @@ def _made(document: Json) -> tuple[Words, ...]:
     count = len(document["cohorts"])
     cohorts = f"{count:,} cohorts" if count > 1 else "1 cohort"
     made = Code(moment(document["generated_at"]))
-    return (f"From {rows:,} predictions in {cohorts}, at ", made, ".")
+    return (f"From {rows:,} predictions in {cohorts}, made ", made, ".")
 
 
 def _found(document: Json, compared: Sequence[Json]) -> tuple[Block, ...]:
@@ -224,10 +224,20 @@ def _to_do(document: Json) -> Bullets:
     for one in document["recommendation_details"]:
         reasons.setdefault(one["action"], []).append(one["evidence"])
     items = tuple(
-        (Strong(Said(f"{action}.")), " ", Said(". ".join(evidence)), ".")
+        (*_action(action), " ", Said(". ".join(evidence)), ".")
         for action, evidence in reasons.items()
     )
     return Bullets(items, numbered=True)
+
+
+def _action(text: str) -> list[Piece]:
+    """Return what to do, with what is to be typed as code."""
+    told: list[Piece] = []
+    for place, piece in enumerate(text.split("`")):
+        if piece.strip():
+            told += [" "] if told else []
+            told.append(Code(piece) if place % 2 else Strong(Said(piece)))
+    return [*told, "."]
 
 
 def _reading(document: Json) -> tuple[Block, ...]:

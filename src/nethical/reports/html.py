@@ -139,6 +139,7 @@ h2,h3{{break-after:avoid}}
 details{{border:0;padding:0}}
 details::details-content{{content-visibility:visible;height:auto}}
 .gallery{{grid-template-columns:1fr 1fr}}
+.gallery svg{{margin-left:0;max-width:100%}}
 tr,dt,dd,.callout,figure,pre{{break-inside:avoid}}
 }}
 """
