@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nethical.drift import measures, statistics
+from nethical.drift import measures
 from nethical.drift.cells import Scored, summarise
 from nethical.drift.effects import FEWEST_ROWS, Effect, Gap, Settings, Test, effect
 from nethical.drift.unpaired import fewest_rows, score_gap
 from nethical.metrics.calibration import reliability
 from nethical.metrics.intervals import Interval, mean_interval
+from nethical.metrics.paired import mcnemar, paired_rate_difference
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -101,7 +102,7 @@ def _rate_difference(
         return mean_interval(b.astype(np.float64) - a, clusters, level=level)
     both, only_a, only_b = int(np.sum(a & b)), int(np.sum(a & ~b)), int(np.sum(b & ~a))
     neither = len(a) - both - only_a - only_b
-    return statistics.paired_rate_difference(both, only_a, only_b, neither, level=level)
+    return paired_rate_difference(both, only_a, only_b, neither, level=level)
 
 
 def _calibration_gap(sides: PairedSides, level: float) -> Gap:
@@ -140,7 +141,7 @@ def tests(sides: PairedSides) -> list[Test]:
         clusters = sides.groups(name)
         n = (len(a), len(b))
         if clusters is None:
-            p = statistics.mcnemar(int(np.sum(a & ~b)), int(np.sum(b & ~a)))
+            p = mcnemar(int(np.sum(a & ~b)), int(np.sum(b & ~a)))
             found.append(Test(name, "McNemar's test", p if len(a) else math.nan, n))
         else:
             gap = b.astype(np.float64) - a

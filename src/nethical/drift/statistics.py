@@ -28,9 +28,7 @@ __all__ = [
     "holm",
     "homogeneity",
     "largest_gap",
-    "mcnemar",
     "mean_difference",
-    "paired_rate_difference",
     "rate_difference",
     "rate_test",
     "scaled_psi",
@@ -42,7 +40,6 @@ __all__ = [
 FEWEST_EXPECTED = 5
 FEWEST_POOLED = 10
 TIE = 1 + 1e-7
-HALVINGS = 60
 
 
 @dataclass(frozen=True)
@@ -127,69 +124,6 @@ def _fisher(hits_a: int, n_a: int, hits_b: int, n_b: int) -> float:
     weight = np.exp(weight - weight.max())
     unlikely = weight <= weight[hits_a - first] * TIE
     return float(min(weight[unlikely].sum() / weight.sum(), 1.0))
-
-
-def mcnemar(only_a: int, only_b: int) -> float:
-    """Return the exact p of equal paired rates, from the pairs that hit on one side only.
-
-    Reference:
-        McNemar 1947, with the binomial law in place of the chi-square.
-
-    Example:
-        >>> round(mcnemar(1, 5), 5)
-        0.21875
-    """
-    from scipy.special import bdtr
-
-    return float(min(1.0, 2 * bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
-
-
-def paired_rate_difference(
-    both: int, only_a: int, only_b: int, neither: int, *, level: float
-) -> Interval:
-    """Return the difference of two rates of the same rows and its bounds, in [-1, 1].
-
-    Tango's score interval, not Newcombe's paired one: at level .999 and 100 to 5,000 rows its
-    bounds together missed at most .21 % of samples, the other's up to .30 %, where .2 % are due.
-
-    Args:
-        both: Pairs that hit on both sides.
-        only_a: Pairs that hit on side a only.
-        only_b: Pairs that hit on side b only.
-        neither: Pairs that hit on no side; undefined if there is no pair at all.
-        level: One-sided confidence of each bound.
-
-    Reference:
-        Tango 1998.
-
-    Example:
-        >>> difference = paired_rate_difference(59, 16, 6, 80, level=0.975)
-        >>> round(difference.low, 4), round(difference.high, 4)
-        (-0.124, -0.0054)
-    """
-    n = both + only_a + only_b + neither
-    if n == 0:
-        return Interval(math.nan, math.nan, math.nan)
-    estimate = (only_b - only_a) / n
-    z = normal_quantile(level)
-    high = _farthest(only_a, only_b, n, z)
-    return Interval(estimate, -_farthest(only_b, only_a, n, z), high)
-
-
-def _farthest(only_a: int, only_b: int, n: int, z: float) -> float:
-    """Return the largest difference that the score test does not refuse, by bisection."""
-    accepted, refused = (only_b - only_a) / n, 1.0
-    for _ in range(HALVINGS):
-        middle = (accepted + refused) / 2
-        linear = (2 * n - only_b + only_a) * middle - only_a - only_b
-        root = math.sqrt(max(linear**2 + 8 * n * only_a * middle * (1 - middle), 0.0))
-        likeliest = (root - linear) / (4 * n)  # share of only_a, if the difference were this
-        error = math.sqrt(max(n * (2 * likeliest + middle * (1 - middle)), 0.0))
-        if n * middle - (only_b - only_a) <= z * error:
-            accepted = middle
-        else:
-            refused = middle
-    return refused
 
 
 def mean_difference(  # noqa: PLR0913 - two means are two times three numbers
