@@ -1,0 +1,1 @@
+"""Configurations: stored, searched for, judged against production, and promoted on evidence."""

@@ -1,0 +1,1 @@
+"""The schema of the governance store, step by step (Alembic)."""
