@@ -14,6 +14,8 @@ from typing import Any, ClassVar
 __all__ = [
     "Calibrated",
     "CohortAdded",
+    "ConfigurationMoved",
+    "ConfigurationRecorded",
     "DataLoaded",
     "DataSplit",
     "DriftReported",
@@ -24,11 +26,13 @@ __all__ = [
     "ModelFitted",
     "ModelSaved",
     "PastDerived",
+    "PromotionDecided",
     "ReferenceEvaluated",
     "RolesInferred",
     "RunAborted",
     "RunEnded",
     "RunStarted",
+    "SearchCompleted",
     "SourceFellBack",
     "StageFailed",
     "Warned",
@@ -229,6 +233,69 @@ class DriftReported(Fact):
     cohorts: list[str]
     verdict: str
     message: str
+
+
+@dataclass(frozen=True)
+class ConfigurationRecorded(Fact):
+    """What decided a run was stored, with what was measured of it on the gate part."""
+
+    event_type = "configuration_recorded"
+    configuration_id: str
+    configuration: dict[str, Any]
+    name: str
+    model_id: str
+    metrics: dict[str, float | None]
+    human_agreement: float | None
+    fitness_score: float | None
+    terms: int
+
+
+@dataclass(frozen=True)
+class SearchCompleted(Fact):
+    """Other parameters were tried; ``top`` are the fittest, ``best`` has most recall in limits."""
+
+    event_type = "search_completed"
+    study_id: str
+    technique: str
+    iterations: int
+    trials: int
+    failed: int
+    top: list[dict[str, Any]]
+    best: dict[str, Any] | None
+    configuration_id: str | None
+
+
+@dataclass(frozen=True)
+class PromotionDecided(Fact):
+    """The promotion gate judged a configuration against the one in production."""
+
+    event_type = "promotion_decided"
+    candidate: str
+    baseline: str
+    candidate_model: str
+    baseline_model: str
+    name: str
+    gate_digest: str
+    k: int
+    alpha: float
+    policy: dict[str, Any]
+    verdict: str
+    criteria: list[dict[str, Any]]
+    left_out: int
+    waiver: str
+
+
+@dataclass(frozen=True)
+class ConfigurationMoved(Fact):
+    """What a configuration is used for changed."""
+
+    event_type = "configuration_moved"
+    configuration_id: str
+    name: str
+    status: str
+    model_id: str
+    actor: str
+    reason: str
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["Judged", "Measured", "judge", "measure", "metrics_document"]
+__all__ = ["Judged", "Measured", "judge", "measure", "metrics_document", "reads"]
 
 HISTOGRAM_BINS = 20
 
@@ -225,7 +225,13 @@ def _succession(
     verified = registry.verify(path.name)
     incumbent = TrainedModel.from_files(verified.files)
     record = verified.document("run.json")
-    if _reads(incumbent) != _reads(trained):
+    if "configuration_id" in registry.installed(plan.slot) and not plan.replace:
+        reason = (
+            f"current {plan.slot} was installed by a configuration; "
+            "`nethical govern gate` judges another one against it"
+        )
+        return None, path.name, False, reason
+    if reads(incumbent) != reads(trained):
         reason = (
             f"current {plan.slot} was trained on other columns or another label; "
             "pass --name for a slot of its own"
@@ -255,7 +261,7 @@ def _succession(
     return comparison, path.name, True, "it passed and is not worse than the current model"
 
 
-def _reads(trained: TrainedModel) -> object:
+def reads(trained: TrainedModel) -> object:
     """Return what a model reads: columns, kinds and label values."""
     features = [(f.name, f.feature) for f in trained.roles.features]
     log = trained.event_log.to_document() if trained.event_log else None

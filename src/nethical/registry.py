@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Callable, Collection, Iterator, Mapping
     from datetime import datetime
+    from types import EllipsisType
 
     from nethical.history import Entry
     from nethical.keys import Keys
@@ -158,6 +159,16 @@ class Registry:
         """
         return [entry for entry in self._shelf.entries() if name in (None, entry["name"])]
 
+    def installed(self, name: str) -> Entry:
+        """Return the line of history that put into production what is there now, {} if none did."""
+        current = self._shelf.linked(name)
+        lines = [
+            entry
+            for entry in self.history(name)
+            if entry["status"] == "current" and entry["model_id"] == current
+        ]
+        return lines[-1] if lines else {}
+
     def gate_readings(self, gate_digest: str) -> int:
         """Return how many published versions were judged on the gate part with this digest."""
         return sum(
@@ -225,6 +236,7 @@ class Registry:
         reason: str,
         by: str | None = None,
         details: Mapping[str, Any] | None = None,
+        baseline: str | EllipsisType | None = ...,
     ) -> str:
         """Put a version into production by a person's word, and return its id.
 
@@ -234,9 +246,11 @@ class Registry:
             by: Who; default: the user of this process.
             details: JSON values for the line of history, where ``override`` is true unless they
                 say otherwise.
+            baseline: What must be in production now, None for nothing; by default anything.
 
         Raises:
-            UsageError: No reason is given, or the version is current already.
+            UsageError: No reason is given, the version is current already, or another one is in
+                production than should be.
             IntegrityError: The version does not verify.
         """
         _check_reason(reason)
@@ -254,6 +268,12 @@ class Registry:
             if history.current.get(name) == model_id:
                 raise UsageError(
                     f"{model_id} is in production as {name} already", mend="name another version"
+                )
+            now = history.current.get(name)
+            if baseline is not ... and now != baseline:
+                raise UsageError(
+                    f"{name} has {now or 'nothing'} in production, not {baseline or 'nothing'}",
+                    mend="judge the version again, against what is in production now",
                 )
             details = {"override": True, **(details or {}), "reason": reason}
             entry = self._entry("promoted", model_id, name, "current", details, by)

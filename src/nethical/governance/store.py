@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-__all__ = ["Event", "GovernanceStore", "database_url"]
+__all__ = ["Event", "GovernanceStore", "Move", "database_url", "in_production"]
 
 DATABASE = "governance.db"
 VERSION_TABLE = "nethical_schema"
@@ -35,6 +36,27 @@ LOCKED_SECONDS = 60
 FIRST = 0
 
 Event = sa.Row[Any]
+
+
+@dataclass(frozen=True)
+class Move:
+    """A configuration becomes something else.
+
+    Args:
+        configuration_id: What moves.
+        new: What it becomes.
+        model_id: The model that stands for it.
+        actor: Who moved it.
+        reason: Why.
+        gate_report: The report that it rests on, or None.
+    """
+
+    configuration_id: str
+    new: Status
+    model_id: str
+    actor: str
+    reason: str
+    gate_report: int | None = None
 
 
 def database_url(place: str) -> str:
@@ -271,66 +293,51 @@ class GovernanceStore:
         with self.reading() as db:
             return list(db.execute(query).all())
 
-    def move(  # noqa: PLR0913 - one move, and why
-        self,
-        configuration_id: str,
-        name: str,
-        new: Status,
-        *,
-        model_id: str,
-        actor: str,
-        reason: str,
-        previous: int | None = None,
-        gate_report: int | None = None,
-    ) -> int:
-        """Record a move and return its number.
-
-        Args:
-            configuration_id: What moves.
-            name: Under which model name.
-            new: What it becomes.
-            model_id: The model that stands for it.
-            actor: Who moved it.
-            reason: Why.
-            previous: The number of the last move of the name that was seen; None for the last.
-            gate_report: The report that it rests on.
+    def move(self, name: str, moved: Move) -> int:
+        """Record a move that does not touch production, to shadow or rejected; return its number.
 
         Raises:
-            UsageError: The move is not in the table, or the state that was seen is gone.
+            UsageError: The move is not in the table, or is one that the registry makes.
         """
-        events = t.configuration_event
+        if moved.new in {Status.PRODUCTION, Status.DEPRECATED}:
+            raise UsageError(
+                f"what is {moved.new} follows from the registry",
+                mend="use `nethical govern promote` or `nethical govern rollback`",
+            )
         with self.writing() as db:
-            last = db.execute(
-                sa.select(sa.func.max(events.c.number)).where(events.c.name == name)
-            ).scalar()
-            last = FIRST if last is None else last
-            if previous is not None and previous != last:
-                raise UsageError(
-                    f"{name} was moved meanwhile: move {last} follows move {previous}",
-                    mend="judge the configuration again, against what is in production now",
-                )
-            old = db.execute(
-                sa.select(events.c.to_status)
-                .where(events.c.name == name, events.c.configuration_id == configuration_id)
-                .order_by(events.c.number.desc())
-                .limit(1)
-            ).scalar()
-            check_move(Status(old or Status.CANDIDATE), new)
-            found = db.execute(
-                events.insert().values(
-                    configuration_id=configuration_id,
-                    name=name,
-                    from_status=old or Status.CANDIDATE.value,
-                    to_status=new.value,
-                    model_id=model_id,
-                    previous=last,
-                    gate_report=gate_report,
-                    actor=actor,
-                    reason=reason,
-                    at=self.now(),
+            return _append(db, name, moved, self.now())
+
+    def reconcile(self, name: str, look: Callable[[], Move | None]) -> list[Move]:
+        """Complete the chain of a name from what is in production, and return what was added.
+
+        Args:
+            name: The model name.
+            look: Returns what is in production now, as the move that put it there, or None. It
+                is asked inside the transaction, so of several who complete at once the last one
+                sees the last state.
+        """
+        with self.writing() as db:
+            events = list(
+                db.execute(
+                    sa.select(t.configuration_event)
+                    .where(t.configuration_event.c.name == name)
+                    .order_by(t.configuration_event.c.number)
                 )
             )
-            return _number(found)
+            told, now = in_production(events), look()
+            if (told and told.model_id) == (now and now.model_id):
+                return []
+            moves = []
+            if told is not None:
+                actor, reason = (now.actor, now.reason) if now else ("", "nothing is in production")
+                moves.append(
+                    Move(told.configuration_id, Status.DEPRECATED, told.model_id, actor, reason)
+                )
+            if now is not None:
+                moves.append(now)
+            for moved in moves:
+                _append(db, name, moved, self.now())
+        return moves
 
     # --- the gate -----------------------------------------------------------------------------
 
@@ -462,6 +469,47 @@ class GovernanceStore:
                 ]
                 for table in t.metadata.sorted_tables
             }
+
+
+def in_production(events: Sequence[Event]) -> Event | None:
+    """Return the move that put into production what is there by a chain; None if nothing is."""
+    last = None
+    for event in events:
+        if event.to_status == Status.PRODUCTION.value:
+            last = event
+        elif last is not None and event.configuration_id == last.configuration_id:
+            last = None
+    return last
+
+
+def _append(db: sa.Connection, name: str, moved: Move, at: str) -> int:
+    """Append a move to the chain of a name."""
+    events = t.configuration_event
+    last = db.execute(sa.select(sa.func.max(events.c.number)).where(events.c.name == name)).scalar()
+    old = db.execute(
+        sa.select(events.c.to_status)
+        .where(events.c.name == name, events.c.configuration_id == moved.configuration_id)
+        .order_by(events.c.number.desc())
+        .limit(1)
+    ).scalar()
+    before = Status(old or Status.CANDIDATE)
+    if before != moved.new:  # the same configuration, by another model
+        check_move(before, moved.new)
+    found = db.execute(
+        events.insert().values(
+            configuration_id=moved.configuration_id,
+            name=name,
+            from_status=before.value,
+            to_status=moved.new.value,
+            model_id=moved.model_id,
+            previous=FIRST if last is None else last,
+            gate_report=moved.gate_report,
+            actor=moved.actor,
+            reason=moved.reason,
+            at=at,
+        )
+    )
+    return _number(found)
 
 
 def _number(found: sa.CursorResult[Any]) -> int:

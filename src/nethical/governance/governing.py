@@ -1,0 +1,452 @@
+"""Governance of runs: record their configurations, search better ones, judge, promote.
+
+The registry's ``current`` is the only record of what is in production. A promotion moves it
+first, in one crash-safe step that says which configuration moved it; the store's own chain of
+moves is completed from there whenever the store is next used, so the two agree after a kill at
+any point.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nethical.decisions import Thresholds
+from nethical.errors import DataError, UsageError
+from nethical.facts import (
+    ConfigurationMoved,
+    ConfigurationRecorded,
+    PromotionDecided,
+    SearchCompleted,
+)
+from nethical.gate import Verdict
+from nethical.governance.agreement import Agreement, agreement
+from nethical.governance.configurations import Configuration, Status, fitness
+from nethical.governance.latency import compare_latency
+from nethical.governance.promotion import Evidence, GateDecision, Policy, decide
+from nethical.governance.search import (
+    Limits,
+    Trial,
+    affordable_increase,
+    latency_ms,
+    rows_of,
+    search,
+)
+from nethical.governance.store import Move, in_production
+from nethical.judgement import reads
+from nethical.plan import Plan
+from nethical.record import learnt_by
+from nethical.registry import user
+from nethical.trained import TrainedModel
+
+if TYPE_CHECKING:
+    from nethical.bundle import Bundle
+    from nethical.data.table import LabelledTable
+    from nethical.governance.store import GovernanceStore
+    from nethical.pipeline import Outcome
+    from nethical.registry import Registry
+    from nethical.run import Run
+
+__all__ = ["Governance", "Judged", "Recorded", "Searched", "configuration_of"]
+
+TOP = 3
+LATENCY_ROWS = 200
+GATE_METRICS = ("recall", "precision", "false_positive_rate", "accuracy", "ece_debiased")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A configuration with what was measured of it.
+
+    Args:
+        configuration_id: Its id.
+        fitness_score: Of the terms that are known; None if none is.
+        terms: How many of the four are known.
+        human_agreement: None where nobody reviewed.
+    """
+
+    configuration_id: str
+    fitness_score: float | None
+    terms: int
+    human_agreement: float | None
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a search led to.
+
+    Args:
+        technique: How it was searched.
+        trials: All of them, in order.
+        best: The trial of most recall within the limit, None if none could be trained.
+        configuration: Of the best.
+    """
+
+    technique: str
+    trials: tuple[Trial, ...]
+    best: Trial | None
+    configuration: Configuration | None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the promotion gate said of a configuration, and what became of it."""
+
+    configuration_id: str
+    decision: GateDecision
+    baseline: str
+    promoted: bool
+
+
+def configuration_of(bundle: Bundle) -> Configuration:
+    """Return the configuration of a published model."""
+    thresholds = Thresholds.from_document(bundle.document("model.json")["thresholds"])
+    return Configuration.of(Plan.from_document(bundle.document("run.json")["plan"]), thresholds)
+
+
+class Governance:
+    """Governs the models of one registry by one store.
+
+    Args:
+        store: Where configurations are kept.
+        registry: Where models are.
+        run: Who hears what happens.
+    """
+
+    def __init__(self, store: GovernanceStore, registry: Registry, run: Run) -> None:
+        self.store = store
+        self.registry = registry
+        self.run = run
+
+    def record(self, outcome: Outcome) -> Recorded:
+        """Keep the configuration of a run and what was measured of it on its gate part."""
+        configuration = Configuration.of(outcome.plan, outcome.model.thresholds)
+        configuration_id = self.store.add(configuration, by=user())
+        self.reconcile(outcome.plan.slot)
+        measured = outcome.judged.evaluation.metrics_document()
+        table = outcome.prepared.parts["gate"]
+        metrics = {name: measured[name] for name in GATE_METRICS}
+        metrics["latency_ms"] = latency_ms(outcome.model, table)
+        found = self._agreement(outcome.model, outcome.plan.slot)
+        agreed = None if found is None else found.interval.estimate
+        score, terms = fitness(
+            metrics["recall"], metrics["false_positive_rate"], metrics["latency_ms"], agreed
+        )
+        values = {
+            "configuration_id": configuration_id,
+            "name": outcome.plan.slot,
+            "model_id": outcome.published.model_id,
+            "metrics": metrics,
+            "human_agreement": agreed,
+            "fitness_score": score,
+            "terms": terms,
+        }
+        self.store.record_evaluation({**values, "gate_digest": outcome.prepared.split.gate_digest})
+        self.run.record(
+            ConfigurationRecorded(
+                configuration_id,
+                configuration.to_document(),
+                outcome.plan.slot,
+                outcome.published.model_id,
+                metrics,
+                agreed,
+                score,
+                terms,
+            )
+        )
+        return Recorded(configuration_id, score, terms, agreed)
+
+    def search(
+        self, outcome: Outcome, *, technique: str, iterations: int, workers: int
+    ) -> Searched:
+        """Try other parameters on the rows of a run, and keep every trial.
+
+        Args:
+            outcome: The run, whose plan had a search in it.
+            technique: See ``search.TECHNIQUES``.
+            iterations: How many trials.
+            workers: Processes.
+        """
+        tune, gate = outcome.prepared.parts["tune"], outcome.prepared.parts["gate"]
+        baseline = self.baseline(outcome)[1]
+        called = baseline.probabilities(tune) >= baseline.thresholds.block
+        rate = float(np.mean(called[tune.y == 0])) if (tune.y == 0).any() else 0.0
+        gate_negatives = int((gate.y == 0).sum())
+        room = affordable_increase(Policy().max_false_positive_increase, gate_negatives)
+        study_id, trials = search(
+            outcome.plan,
+            outcome.prepared,
+            self.store,
+            technique=technique,
+            iterations=iterations,
+            limits=Limits(rate + room, rate),
+            workers=workers,
+            progress=self.run.progress,
+        )
+        complete = [trial for trial in trials if trial.is_complete]
+        best = max(complete, key=_rank) if complete else None
+        configuration = None if best is None else _configuration(outcome.plan, best)
+        if configuration is not None:
+            self.store.add(configuration, by=user())
+        top = sorted(complete, key=lambda trial: (-trial.fitness, trial.number))[:TOP]
+        self.run.record(
+            SearchCompleted(
+                study_id,
+                technique,
+                iterations,
+                len(trials),
+                len(trials) - len(complete),
+                [_told(trial) for trial in top],
+                None if best is None else _told(best),
+                None if configuration is None else configuration.configuration_id,
+            )
+        )
+        return Searched(technique, tuple(trials), best, configuration)
+
+    def baseline(self, outcome: Outcome) -> tuple[Bundle, TrainedModel]:
+        """Return what is in production under a run's name, else what the run made."""
+        current = self.registry.current(outcome.plan.slot)
+        reference = outcome.published.model_id if current is None else current.name
+        bundle = self.registry.verify(reference)
+        return bundle, TrainedModel.from_files(bundle.files)
+
+    def judge(
+        self,
+        candidate: Bundle,
+        baseline: Bundle,
+        table: LabelledTable,
+        gate_digest: str,
+        *,
+        waiver: str = "",
+        policy: Policy | None = None,
+    ) -> Judged:
+        """Judge a model against another on labelled rows, and promote it if it passes.
+
+        Args:
+            candidate: What may take the place of the other.
+            baseline: What it is compared with.
+            table: Rows; those that a side learnt from are left out and counted.
+            gate_digest: Of these rows: attempts on them are counted.
+            waiver: Why agreement of people is not asked for; empty if it is.
+            policy: What is asked; None for the default.
+
+        Raises:
+            UsageError: Both are the same configuration.
+        """
+        policy = policy or Policy()
+        ours, theirs = configuration_of(candidate), configuration_of(baseline)
+        if candidate.model_id == baseline.model_id or ours.digest == theirs.digest:
+            raise UsageError(
+                f"{ours.configuration_id} is in production already: nothing to compare",
+                mend="judge another configuration",
+            )
+        name = str(candidate.claims["name"])
+        for configuration in (ours, theirs):
+            self.store.add(configuration, by=user())
+        self.reconcile(name)
+        evidence = self._evidence(candidate, baseline, table, waiver)
+        k = self.store.attempt(gate_digest, ours.configuration_id)
+        decision = decide(evidence, policy, attempt=k)
+        lines = [line.to_document() for line in decision.lines]
+        values: dict[str, Any] = {
+            "candidate": ours.configuration_id,
+            "baseline": theirs.configuration_id,
+            "candidate_model": candidate.model_id,
+            "baseline_model": baseline.model_id,
+            "name": name,
+            "gate_digest": gate_digest,
+            "k": k,
+            "alpha": decision.alpha,
+            "policy": policy.to_document(),
+            "verdict": decision.verdict.value,
+        }
+        number = self.store.record_report(
+            {**values, "criteria": lines, "waiver": waiver or None, "actor": user()}
+        )
+        self.run.record(
+            PromotionDecided(**values, criteria=lines, left_out=evidence.left_out, waiver=waiver)
+        )
+        if decision.verdict != Verdict.PASS:
+            return Judged(ours.configuration_id, decision, baseline.model_id, promoted=False)
+        self._install(ours, candidate, baseline, number)
+        return Judged(ours.configuration_id, decision, baseline.model_id, promoted=True)
+
+    def _evidence(
+        self, candidate: Bundle, baseline: Bundle, table: LabelledTable, waiver: str
+    ) -> Evidence:
+        """Return what both sides decide about rows that neither learnt from."""
+        models = [TrainedModel.from_files(bundle.files) for bundle in (baseline, candidate)]
+        if reads(models[0]) != reads(models[1]):
+            raise DataError(
+                f"{candidate.model_id} and {baseline.model_id} read other columns or labels",
+                mend="compare models of one table; pass --name for a slot of its own",
+            )
+        seen = np.zeros(len(table), dtype=bool)
+        for bundle in (baseline, candidate):
+            learnt = learnt_by(bundle, self.registry.keys.row_keys())
+            seen |= np.ones(len(table), dtype=bool) if learnt is None else learnt(table)
+        rows = table.rows(~seen)
+        called = [model.probabilities(rows) >= model.thresholds.block for model in models]
+        sample = list(rows_of(rows, np.arange(min(len(rows), LATENCY_ROWS))))
+        latency = None
+        if sample:
+            latency = compare_latency(
+                models[0].predict_row,
+                models[1].predict_row,
+                sample,
+                rng=np.random.default_rng(len(rows)),
+            )
+        return Evidence(
+            rows.y,
+            called[0],
+            called[1],
+            rows.groups,
+            int(seen.sum()),
+            latency,
+            self._agreement(models[1], str(candidate.claims["name"])),
+            waiver,
+        )
+
+    def _agreement(self, model: TrainedModel, name: str) -> Agreement | None:
+        """Return how far a model decides as people did on cases that no model learnt from."""
+        import pyarrow as pa
+
+        cases = self.store.cases(name)
+        free = [case for case in cases if not case.used_for_training]
+        if not free:
+            return None
+        columns = {key: [case.features.get(key) for case in free] for key in model.reads}
+        positive = model.predict_proba(pa.table(columns))[:, 1] >= model.thresholds.block
+        return agreement(
+            positive == np.array([case.is_positive for case in free]),
+            np.array([case.inclusion_probability for case in free]),
+            [case.stratum for case in free],
+            left_out=len(cases) - len(free),
+        )
+
+    # --- what is in production ----------------------------------------------------------------
+
+    def promote(self, configuration_id: str) -> str:
+        """Put a configuration into production that passed against what is there now.
+
+        Returns:
+            The id of its model.
+
+        Raises:
+            UsageError: It never passed, or what it was judged against is not there any more.
+        """
+        configuration = self.store.find(configuration_id)
+        reports = self.store.reports(configuration.configuration_id)
+        passed = [report for report in reports if report.verdict == Verdict.PASS.value]
+        if not passed:
+            raise UsageError(
+                f"{configuration.configuration_id} has not passed the promotion gate",
+                mend=f"run `nethical govern gate {configuration.configuration_id} --data TABLE`",
+            )
+        report = passed[-1]
+        self.reconcile(report.name)
+        current = self.registry.current(report.name)
+        if (current.name if current else None) != report.baseline_model:
+            raise UsageError(
+                f"it was judged against {report.baseline_model}, which is not in production "
+                "any more",
+                mend=f"run `nethical govern gate {configuration.configuration_id} --data TABLE`",
+            )
+        candidate = self.registry.verify(report.candidate_model)
+        baseline = self.registry.verify(report.baseline_model)
+        self._install(configuration, candidate, baseline, report.number)
+        return candidate.model_id
+
+    def _install(
+        self, configuration: Configuration, candidate: Bundle, baseline: Bundle, report: int
+    ) -> None:
+        """Move the registry, then the chain of moves; whoever comes next completes the second."""
+        name = str(candidate.claims["name"])
+        is_there = self.registry.current(name) is not None  # else it is the run's own model
+        self.registry.promote(
+            candidate.model_id,
+            reason=f"{configuration.configuration_id} passed the promotion gate",
+            details={
+                "override": False,
+                "configuration_id": configuration.configuration_id,
+                "gate_report": report,
+            },
+            baseline=baseline.model_id if is_there else None,
+        )
+        self.reconcile(name)
+
+    def rollback(self, name: str, *, reason: str) -> str:
+        """Put back what was in production before, and return the id of its model."""
+        self.reconcile(name)
+        model_id = self.registry.rollback(name, reason=reason)
+        self.reconcile(name, reason=reason)
+        return model_id
+
+    def reconcile(self, name: str, *, reason: str = "") -> None:
+        """Complete the chain of moves of a name from the registry.
+
+        Args:
+            name: The model name.
+            reason: Why the registry was moved; "" for what its history says.
+        """
+
+        def look() -> Move | None:
+            current = self.registry.current(name)
+            if current is None:
+                return None
+            installed = self.registry.installed(name)
+            return Move(
+                self._known(current.name),
+                Status.PRODUCTION,
+                current.name,
+                installed.get("by") or user(),
+                reason or installed.get("reason") or "the registry was moved",
+                installed.get("gate_report"),
+            )
+
+        current = self.registry.current(name)
+        told = in_production(self.store.events(name))
+        if (told and told.model_id) == (current and current.name):
+            return
+        if current is not None:
+            self.store.add(configuration_of(self.registry.verify(current.name)), by=user())
+        for moved in self.store.reconcile(name, look):
+            self.run.record(
+                ConfigurationMoved(
+                    moved.configuration_id,
+                    name,
+                    moved.new.value,
+                    moved.model_id,
+                    moved.actor,
+                    moved.reason,
+                )
+            )
+
+    def _known(self, model_id: str) -> str:
+        """Return the id of the configuration of a model."""
+        return configuration_of(self.registry.verify(model_id)).configuration_id
+
+
+def _rank(trial: Trial) -> tuple[float, float, int]:
+    """Return what orders trials: recall, then fewer false positives, then who came first."""
+    outcome = trial.outcome
+    return (outcome["recall"], -outcome["false_positive_rate"], -trial.number)
+
+
+def _configuration(plan: Plan, trial: Trial) -> Configuration:
+    thresholds = Thresholds(**trial.outcome["thresholds"], rule="")
+    return Configuration.of(replace(plan, parameters=trial.parameters), thresholds)
+
+
+def _told(trial: Trial) -> dict[str, Any]:
+    """Return what is told of a trial."""
+    outcome = trial.outcome
+    return {
+        "name": trial.name,
+        "parameters": dict(trial.parameters),
+        "fitness": trial.fitness,
+        **{key: outcome[key] for key in ("recall", "precision", "false_positive_rate")},
+        "review_share": outcome["review_share"],
+    }
