@@ -17,7 +17,7 @@ from nethical.data.roles import Role, RoleHints, infer
 from nethical.data.table import LabelledTable, Table, normalise
 from nethical.errors import TrainingError
 from nethical.models import heuristic, scorecard
-from nethical.models.base import Parts, Settings
+from nethical.models.base import Parts, Settings, filled
 from nethical.models.heuristic import Heuristic, build
 from nethical.run import silent
 
@@ -212,27 +212,22 @@ def design_of(drafts, table):
     return np.column_stack([*columns, np.ones(len(table))]).astype(float)
 
 
-def drafts_of(table):
-    for feature in table.features:
-        if feature.feature == Role.NUMERIC:
-            yield heuristic._number_draft(table, feature.name)
-        elif feature.feature == Role.CATEGORICAL:
-            yield heuristic._level_draft(table, feature.name)
-        else:
-            kind = "words" if feature.feature == Role.TEXT else "items"
-            yield heuristic._token_draft(table, feature.name, kind)[0]
+SETTINGS = {"plain": {}, "set": {"penalty": 7.0, "n_bins": 5, "positive_weight": 4.0}}
 
 
+@pytest.mark.parametrize("chosen", SETTINGS)
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("name", ["cancer", "tabular", "xor", "text", "sequence"])
-def test_the_weights_are_the_optimum_of_the_constrained_problem(name, weighted):
+def test_the_weights_are_the_optimum_of_the_constrained_problem(name, weighted, chosen):
+    values = filled(heuristic.SPACE, SETTINGS[chosen])
     table = case(name)[0]
     if weighted:
         mass = np.random.default_rng(0).exponential(size=len(table))
         frame = table.frame.append_column("weight", pa.array(mass))
         table = labelled(frame)
-    drafts = list(drafts_of(table))
-    weights, intercept, steps = heuristic._Constrained(drafts, table).solve(500, lambda _: None)
+    drafts = build(Settings(parameters=values))._drafts(table)
+    problem = heuristic._Constrained(drafts, table, values)
+    weights, intercept, steps = problem.solve(500, lambda _: None)
     assert steps < 100
     signs = np.concatenate([draft.signs for draft in drafts])
     w = np.concatenate(weights)
@@ -240,7 +235,8 @@ def test_the_weights_are_the_optimum_of_the_constrained_problem(name, weighted):
     X = design_of(drafts, table)
     p = 1 / (1 + np.exp(-(X @ np.append(w, intercept))))
     mass = np.ones(len(table)) if table.weights is None else table.weights
-    slopes = X.T @ (mass * (p - table.y)) + np.append(w, 0.0)
+    mass = mass * np.where(table.y == 1, values["positive_weight"], 1.0)
+    slopes = X.T @ (mass * (p - table.y)) + np.append(values["penalty"] * w, 0.0)
     tolerance = 0.002 * math.sqrt(len(table)) + 0.05
     assert abs(slopes[-1]) < tolerance
     free = w != 0

@@ -18,7 +18,8 @@ def fit(rows):
 
 def surprises(novelty, row):
     read = steps(lists([row]), novelty.vocabulary)
-    return {order: found.tolist() for order, found in novelty.chain.surprises(read.windows).items()}
+    found = novelty.chain.surprises(read.windows, (5, 3))
+    return {order: values.tolist() for order, values in found.items()}
 
 
 def test_witten_bell_back_off_is_as_computed_by_hand():
@@ -63,7 +64,7 @@ def test_the_probabilities_of_all_symbols_sum_to_one_in_any_context():
         window = steps(lists([[*context, "a"]]), known).windows[:, [len(context)]]
         every = np.repeat(window, len(known) + 1, axis=1)
         every[0] = np.append(known, np.uint64(2))
-        total = np.exp(-novelty.chain.surprises(every)[5]).sum()
+        total = np.exp(-novelty.chain.surprises(every, (5,))[5]).sum()
         assert 0.9 < total < 1  # the rest is left to the unseen symbol
 
 

@@ -24,10 +24,10 @@ import numpy as np
 
 from nethical.data.roles import Role
 from nethical.errors import TrainingError
-from nethical.models.base import Fitting, Parts, Reason, Settings, Traits
+from nethical.models.base import Fitting, Parameter, Parts, Reason, Settings, Traits, filled
 from nethical.models.conformal import Conformal
-from nethical.models.novelty import SEQUENCE_DETECTORS, Novelty, words
-from nethical.models.outliers import TABLE_DETECTORS, Outliers
+from nethical.models.novelty import ORDER, Novelty, words
+from nethical.models.outliers import NEIGHBOURS, TABLE_DETECTORS, Outliers
 from nethical.models.reasons import ranked_reasons
 
 if TYPE_CHECKING:
@@ -50,6 +50,12 @@ MOST_HELD = 50_000
 BATCH_ROWS = 1 << 15
 EXPLAINED_ROWS = 1 << 12
 TYPICAL_RISK = float(-np.log10(0.5))  # half of the normals are less abnormal
+SPACE = (
+    Parameter("n_trees", 100, 25, 400, is_whole=True, is_log=True),
+    Parameter("sample_rows", 256, 32, 2048, is_whole=True, is_log=True),
+    Parameter("n_neighbors", NEIGHBOURS, 1, 32, is_whole=True, is_log=True),
+    Parameter("order", ORDER, 1, ORDER, is_whole=True),
+)
 
 
 class _Part(Protocol):
@@ -137,8 +143,11 @@ class _Cells:
         return self.outliers.columns
 
     @classmethod
-    def fit(cls, learnt: Table, held: Table, rng: np.random.Generator) -> _Cells:
-        outliers = Outliers.fit(learnt, rng)
+    def fit(
+        cls, learnt: Table, held: Table, rng: np.random.Generator, values: Mapping[str, Any]
+    ) -> _Cells:
+        own = {name: values[name] for name in ("n_trees", "sample_rows", "n_neighbors")}
+        outliers = Outliers.fit(learnt, rng, **own)
         return cls(outliers, _Evidence.fit(outliers.scores(outliers.read(held))))
 
     def risks(self, table: Table) -> Floats:
@@ -170,15 +179,17 @@ class _Run:
     novelty: Novelty
     evidence: _Evidence
 
-    detectors = SEQUENCE_DETECTORS
-
     @property
     def columns(self) -> tuple[str, ...]:
         return (self.column,)
 
+    @property
+    def detectors(self) -> tuple[str, ...]:
+        return self.novelty.detectors
+
     @classmethod
-    def fit(cls, learnt: Table, held: Table, column: str, *, is_text: bool) -> _Run:
-        novelty = Novelty.fit(_lists(learnt, column, is_text=is_text))
+    def fit(cls, learnt: Table, held: Table, column: str, order: int, *, is_text: bool) -> _Run:
+        novelty = Novelty.fit(_lists(learnt, column, is_text=is_text), order)
         scores = novelty.scores(_lists(held, column, is_text=is_text))
         return cls(column, is_text, novelty, _Evidence.fit(scores))
 
@@ -212,15 +223,18 @@ def _merged(document: dict[str, Any], parts: Parts, evidence: _Evidence) -> Part
     return Parts(documents, {**parts.arrays, **risks.arrays})
 
 
-def _fit_parts(learnt: Table, held: Table, rng: np.random.Generator) -> list[_Part]:
+def _fit_parts(
+    learnt: Table, held: Table, rng: np.random.Generator, values: Mapping[str, Any]
+) -> list[_Part]:
     """Return the parts, learnt from some normals and calibrated on others."""
     parts: list[_Part] = []
     if {feature.feature for feature in learnt.features} & {Role.NUMERIC, Role.CATEGORICAL}:
-        parts.append(_Cells.fit(learnt, held, rng))
+        parts.append(_Cells.fit(learnt, held, rng, values))
     for feature in learnt.features:
         if feature.feature in {Role.SEQUENCE, Role.TEXT}:
             is_text = feature.feature == Role.TEXT
-            parts.append(_Run.fit(learnt, held, feature.name, is_text=is_text))
+            run = _Run.fit(learnt, held, feature.name, values["order"], is_text=is_text)
+            parts.append(run)
     return parts
 
 
@@ -228,10 +242,10 @@ class Anomaly:
     """Novelty learnt from normals; see the module for what it reads."""
 
     model_type = "anomaly"
-    traits = Traits(learns_from_normals=True)
+    traits = Traits(learns_from_normals=True, space=SPACE)
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self._values = filled(SPACE, settings.parameters)
         self._parts: list[_Part] = []
         self._evidence: Conformal | None = None
         self._usual = 0.0
@@ -248,7 +262,7 @@ class Anomaly:
             )
         held = _held_out(normals, rng)
         progress("fit anomaly", 0, 1)
-        self._parts = _fit_parts(normals.rows(~held), normals.rows(held), rng)
+        self._parts = _fit_parts(normals.rows(~held), normals.rows(held), rng, self._values)
         joined = self._joined(normals.rows(held))
         self._evidence = Conformal.fit(joined)
         self._usual = float(np.mean(self._evidence.risk(joined)))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import KW_ONLY, asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from nethical.errors import UsageError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -15,8 +18,19 @@ if TYPE_CHECKING:
     from nethical.run import Progress
 
     Floats = NDArray[np.float64]
+    Value = float | int | str
 
-__all__ = ["Fitting", "Model", "Parts", "Reason", "Settings", "Snapshots", "Traits"]
+__all__ = [
+    "Fitting",
+    "Model",
+    "Parameter",
+    "Parts",
+    "Reason",
+    "Settings",
+    "Snapshots",
+    "Traits",
+    "filled",
+]
 
 FEWEST_RECALL_IN_BUDGET = 0.5
 
@@ -47,6 +61,101 @@ class Snapshots(Protocol):
 
 
 @dataclass(frozen=True)
+class Parameter:
+    """One number or word that ``fit`` reads, and all that it may be: an axis of a search.
+
+    It is one of ``choices`` where there are some, else a number in [low, high].
+
+    Args:
+        name: What it is called, as in ``--parameter NAME=VALUE``.
+        default: What it is where nobody says otherwise.
+        low: The least number.
+        high: The greatest number.
+        is_log: Whether its orders of magnitude count, so that a search looks at them evenly;
+            ``low`` is then above 0.
+        is_whole: Whether only whole numbers make sense.
+        choices: Everything that it may be.
+
+    Example:
+        >>> penalty = Parameter("penalty", 1.0, 0.01, 100.0, is_log=True)
+        >>> penalty.check(1000.0)
+        Traceback (most recent call last):
+        nethical.errors.UsageError: the parameter 'penalty' is 1000.0
+    """
+
+    name: str
+    default: Value
+    low: float | None = None
+    high: float | None = None
+    _: KW_ONLY
+    is_log: bool = False
+    is_whole: bool = False
+    choices: tuple[Value, ...] = ()
+
+    def check(self, value: object) -> None:
+        """Return if the parameter may have this value.
+
+        Raises:
+            UsageError: It may not; names the parameter, and its range.
+        """
+        if not self._allows(value):
+            raise UsageError(f"the parameter {self.name!r} is {value!r}", mend=self._mend())
+
+    def _allows(self, value: object) -> bool:
+        if self.choices:
+            return any(type(value) is type(choice) and value == choice for choice in self.choices)
+        if isinstance(value, bool) or not isinstance(value, int if self.is_whole else int | float):
+            return False
+        low = -math.inf if self.low is None else self.low
+        high = math.inf if self.high is None else self.high
+        return low <= value <= high and math.isfinite(value)
+
+    def _mend(self) -> str:
+        if self.choices:
+            return f"give one of {', '.join(map(str, self.choices))}"
+        kind = "a whole number" if self.is_whole else "a number"
+        limits = [("from", self.low), ("to", self.high)]
+        told = [f"{word} {limit:g}" for word, limit in limits if limit is not None]
+        return " ".join(["give", kind, *told])
+
+    def to_document(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {**asdict(self), "choices": list(self.choices)}
+
+
+def filled(space: Sequence[Parameter], given: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the value of every parameter of a space: the given one, else the default.
+
+    Args:
+        space: Everything that there is to give.
+        given: Some values by name.
+
+    Raises:
+        UsageError: A name is not in the space, or a value not in its range.
+
+    Example:
+        >>> space = (Parameter("rate", 0.1, 0.01, 1.0), Parameter("kind", "a", choices=("a", "b")))
+        >>> filled(space, {"kind": "b"})
+        {'rate': 0.1, 'kind': 'b'}
+    """
+    names = [parameter.name for parameter in space]
+    if unknown := [name for name in given if name not in names]:
+        raise UsageError(
+            f"there is no parameter {unknown[0]!r}",
+            mend=f"choose one of {', '.join(names)}"
+            if names
+            else "leave it out: this model type has no parameters",
+        )
+    values: dict[str, Value] = {}
+    for parameter in space:
+        value = given.get(parameter.name, parameter.default)
+        parameter.check(value)
+        is_real = not (parameter.choices or parameter.is_whole)
+        values[parameter.name] = float(value) if is_real else value  # 1 is the same as 1.0
+    return values
+
+
+@dataclass(frozen=True)
 class Settings:
     """What the user decides about fitting.
 
@@ -56,12 +165,14 @@ class Settings:
         batch_size: Rows per gradient step, where a type trains in batches.
         threads: Threads of the libraries that can use several.
         snapshots: Where a type that fits for long leaves its state; None to keep none.
+        parameters: Values of parameters of ``Traits.space``; others have their defaults.
     """
 
     epochs: int = 10
     batch_size: int = 32
     threads: int = 1
     snapshots: Snapshots | None = None
+    parameters: Mapping[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,11 +187,14 @@ class Traits:
             the log says of each event's past instead of the bare event.
         beside: A plainer type that is trained on the same rows, and that it must not be worse
             than; None for none.
+        space: The parameters that ``fit`` reads from its settings, for users and searches to
+            choose; epochs and batch size are none of them.
     """
 
     learns_from_normals: bool = False
     reads_event_log: bool = False
     beside: str | None = None
+    space: tuple[Parameter, ...] = ()
 
     @property
     def min_recall(self) -> float:

@@ -15,7 +15,7 @@ import numpy as np
 
 from nethical.data.roles import Role
 from nethical.errors import TrainingError
-from nethical.models.base import Fitting, Parts, Reason, Settings
+from nethical.models.base import Fitting, Parameter, Parts, Reason, Settings, Traits, filled
 from nethical.models.features import (
     Levels,
     Ngrams,
@@ -28,7 +28,7 @@ from nethical.models.reasons import ranked_reasons
 from nethical.models.stopping import stopping_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["Boosted", "build"]
+__all__ = ["SPACE", "Boosted", "build"]
 
 ROUNDS_PER_EPOCH = 10
 PATIENCE = 20
 MOST_TOKENS = 256
 BATCH_ROWS = 1 << 16
-PARAMETERS = {
+PARAMETERS: dict[str, Any] = {
     "objective": "binary",
     "metric": "binary_logloss",
     "learning_rate": 0.1,
@@ -55,6 +55,15 @@ PARAMETERS = {
     "feature_pre_filter": False,
     "verbosity": -1,
 }
+SPACE = (
+    Parameter("learning_rate", PARAMETERS["learning_rate"], 0.01, 0.5, is_log=True),
+    Parameter("num_leaves", PARAMETERS["num_leaves"], 2, 255, is_whole=True, is_log=True),
+    Parameter(
+        "min_data_in_leaf", PARAMETERS["min_data_in_leaf"], 5, 500, is_whole=True, is_log=True
+    ),
+    Parameter("feature_fraction", 1.0, 0.3, 1.0),
+    Parameter("lambda_l2", PARAMETERS["lambda_l2"], 0.01, 100.0, is_log=True),
+)
 
 
 def _lightgbm() -> Any:  # noqa: ANN401 - a module
@@ -73,14 +82,15 @@ class Boosted:
 
     Args:
         settings: What the user decides.
-        parameters: LightGBM's; only a fit reads them.
+        space: The parameters and their defaults; only a fit reads them.
     """
 
     model_type = "boosted"
+    traits = Traits(space=SPACE)
 
-    def __init__(self, settings: Settings, parameters: Mapping[str, Any] = PARAMETERS) -> None:
+    def __init__(self, settings: Settings, space: Sequence[Parameter] = SPACE) -> None:
         self._settings = settings
-        self._parameters = dict(parameters)
+        self._parameters = PARAMETERS | filled(space, settings.parameters)
         self._columns: list[tuple[str, Role]] = []
         self._levels: dict[str, Levels] = {}
         self._fills: dict[str, float] = {}

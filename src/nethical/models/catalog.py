@@ -1,8 +1,8 @@
 """Model types by name, imported when they are asked for.
 
 A third party adds a type by an entry point of the group ``nethical.models`` that names a
-function ``build(settings) -> Model``; its class also has ``from_parts`` and, where it is not
-an ordinary learner from labels, ``traits``.
+function ``build(settings) -> Model``; its class also has ``from_parts`` and, where it has
+parameters or is not an ordinary learner from labels, ``traits``.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 from nethical.errors import UsageError
 
 if TYPE_CHECKING:
-    from nethical.models.base import Model, Parts, Settings, Traits
+    from collections.abc import Mapping
 
-__all__ = ["BUILT_IN", "build", "names", "restore", "traits"]
+    from nethical.models.base import Model, Parts, Settings, Traits, Value
+
+__all__ = ["BUILT_IN", "build", "names", "parameters", "restore", "traits"]
 
 BUILT_IN = ("heuristic", "logistic", "boosted", "anomaly", "correlation", "simple_transformer")
 GROUP = "nethical.models"
@@ -49,8 +51,10 @@ def build(name: str, settings: Settings) -> Model:
     """Return an unfitted model of a type.
 
     Raises:
-        UsageError: There is no such type.
+        UsageError: There is no such type, or it has no such parameter.
     """
+    if settings.parameters:
+        parameters(name, settings.parameters)
     model: Model = _builder(name)(settings)
     return model
 
@@ -65,6 +69,17 @@ def traits(name: str) -> Traits:
 
     found: Traits = getattr(_builder(name)(Settings()), "traits", Traits())
     return found
+
+
+def parameters(name: str, given: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the value of every parameter of a type: the given one, else the default.
+
+    Raises:
+        UsageError: There is no such type, or no such parameter, or a value is out of range.
+    """
+    from nethical.models.base import filled
+
+    return filled(traits(name).space, given)
 
 
 def restore(name: str, parts: Parts) -> Model:

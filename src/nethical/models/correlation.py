@@ -6,13 +6,15 @@ columns of the ancestor are read directly where a table brings them instead of a
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from nethical.data.event_columns import LEGACY
 from nethical.data.roles import Role
 from nethical.errors import TrainingError
+from nethical.models import boosted
 from nethical.models.base import Traits
-from nethical.models.boosted import PARAMETERS, Boosted
+from nethical.models.boosted import Boosted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,13 +32,17 @@ __all__ = ["Correlation", "build"]
 
 # Positives of a log are rare, so trees are smaller and slower to trust a leaf (decision 0011).
 RARE_POSITIVES = {"learning_rate": 0.05, "num_leaves": 15, "min_data_in_leaf": 100}
+SPACE = tuple(
+    replace(parameter, default=RARE_POSITIVES.get(parameter.name, parameter.default))
+    for parameter in boosted.SPACE
+)
 
 
 class Correlation:
     """Boosted trees on the numbers of events and of their past."""
 
     model_type = "correlation"
-    traits = Traits(reads_event_log=True)
+    traits = Traits(reads_event_log=True, space=SPACE)
 
     def __init__(self, boosted: Boosted) -> None:
         self._boosted = boosted
@@ -92,4 +98,4 @@ def _check_columns(table: LabelledTable) -> None:
 
 def build(settings: Settings) -> Correlation:
     """Return an unfitted model."""
-    return Correlation(Boosted(settings, PARAMETERS | RARE_POSITIVES))
+    return Correlation(Boosted(settings, SPACE))

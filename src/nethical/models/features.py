@@ -34,6 +34,7 @@ __all__ = [
     "gram_column",
     "gram_kinds",
     "level_text",
+    "positives_weighted",
 ]
 
 MAX_LEVELS = 255
@@ -228,6 +229,14 @@ class Ngrams:
         at = np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
         found = self.hashes[at] == hashes
         return at[found], found
+
+
+def positives_weighted(table: LabelledTable, positive_weight: float) -> Floats | None:
+    """Return the weight of each row, shape (n,), positives so many times heavier; None if all 1."""
+    if positive_weight == 1:
+        return table.weights
+    heavier = np.where(table.y == 1, positive_weight, 1.0)
+    return heavier if table.weights is None else heavier * table.weights
 
 
 def gram_kinds(feature: Role | None) -> tuple[str, ...]:

@@ -19,13 +19,14 @@ import numpy as np
 
 from nethical.data.roles import Role
 from nethical.errors import TrainingError
-from nethical.models.base import Fitting, Parts, Reason, Settings
+from nethical.models.base import Fitting, Parameter, Parts, Reason, Settings, Traits, filled
 from nethical.models.features import (
     Levels,
     Ngrams,
     associated_grams,
     gram_column,
     gram_kinds,
+    positives_weighted,
 )
 from nethical.models.reasons import ranked_reasons
 from nethical.models.scorecard import point_counter
@@ -44,14 +45,17 @@ __all__ = ["Heuristic", "build"]
 
 POINTS_TO_DOUBLE_ODDS = 20
 POINTS_PER_LOG_ODDS = POINTS_TO_DOUBLE_ODDS / math.log(2)
-MOST_BINS = 10
 FEWEST_BIN_ROWS = 20
 MOST_LEVELS = 30
-MOST_TOKENS = 100
 STEPS_PER_EPOCH = 10
-PENALTY = 1.0
 BLOCK_ROWS = 1 << 15
 TOLERANCE = 1e-6
+SPACE = (
+    Parameter("penalty", 1.0, 0.01, 1000.0, is_log=True),
+    Parameter("n_bins", 10, 2, 40, is_whole=True),
+    Parameter("n_tokens", 100, 10, 500, is_whole=True, is_log=True),
+    Parameter("positive_weight", 1.0, 1.0, 10.0, is_log=True),
+)
 
 
 @dataclass(frozen=True)
@@ -91,16 +95,16 @@ def _signs_of(codes: NDArray[np.int64], n_codes: int, table: LabelledTable) -> F
     return np.asarray(np.where(hits >= base * n, 1.0, -1.0), dtype=np.float64)
 
 
-def _number_draft(table: LabelledTable, name: str) -> _Draft | None:
+def _number_draft(table: LabelledTable, name: str, most_bins: int) -> _Draft | None:
     values = table.numeric(name)
     gaps = np.isnan(values)
     present = values[~gaps]
     if len(present) == 0:
         return None
-    bins = int(min(MOST_BINS, max(len(present) // FEWEST_BIN_ROWS, 2)))
+    bins = int(min(most_bins, max(len(present) // FEWEST_BIN_ROWS, 2)))
     edges = np.unique(np.quantile(present, np.arange(1, bins) / bins))
     distinct, place, counts = np.unique(present, return_inverse=True, return_counts=True)
-    if len(distinct) <= MOST_BINS:
+    if len(distinct) <= most_bins:
         edges = distinct[1:]
     edges = edges[edges > present.min()]
     if len(edges) == 0:
@@ -130,10 +134,12 @@ def _level_draft(table: LabelledTable, name: str) -> _Draft:
     return _Draft(document, codes, np.eye(levels.n_codes), signs)
 
 
-def _token_draft(table: LabelledTable, name: str, kind: str) -> tuple[_Draft, Ngrams] | None:
+def _token_draft(
+    table: LabelledTable, name: str, kind: str, most_tokens: int
+) -> tuple[_Draft, Ngrams] | None:
     column = gram_column(table, name, kind)
     ngrams = Ngrams.fit(column, kind)
-    chosen, entries = associated_grams(table, name, ngrams, MOST_TOKENS)
+    chosen, entries = associated_grams(table, name, ngrams, most_tokens)
     if len(chosen) == 0:
         return None
     place = np.full(len(ngrams.hashes), -1)
@@ -160,10 +166,14 @@ def _token_draft(table: LabelledTable, name: str, kind: str) -> tuple[_Draft, Ng
 class _Constrained:
     """Ridge logistic regression whose weights keep a sign, by projected Newton steps."""
 
-    def __init__(self, drafts: list[_Draft], table: LabelledTable) -> None:
+    def __init__(
+        self, drafts: list[_Draft], table: LabelledTable, values: Mapping[str, Any]
+    ) -> None:
         self._drafts = drafts
         self._y = table.y.astype(np.float64)
-        self._weights = np.ones(len(table)) if table.weights is None else table.weights
+        weights = positives_weighted(table, values["positive_weight"])
+        self._weights = np.ones(len(table)) if weights is None else weights
+        self._penalty: float = values["penalty"]
         self._signs = np.concatenate([*(draft.signs for draft in drafts), [1.0]])
         self._kept: Floats | None = None
         self._edges = np.cumsum([0, *(len(draft.signs) for draft in drafts)])
@@ -218,7 +228,7 @@ class _Constrained:
 
     def _loss(self, beta: Floats) -> float:
         """Return the objective."""
-        value = PENALTY * float(np.sum(beta[:-1] ** 2)) / 2
+        value = self._penalty * float(np.sum(beta[:-1] ** 2)) / 2
         for rows, design in self._blocks():
             z = design @ beta
             value += float(np.sum(self._weights[rows] * (np.logaddexp(0, z) - self._y[rows] * z)))
@@ -226,7 +236,7 @@ class _Constrained:
 
     def _slopes(self, beta: Floats) -> tuple[Floats, Floats]:
         """Return the gradient and the Hessian of the objective."""
-        ridge = np.append(np.full(len(beta) - 1, PENALTY), 0.0)
+        ridge = np.append(np.full(len(beta) - 1, self._penalty), 0.0)
         gradient = ridge * beta
         hessian = np.diag(ridge)
         for rows, design in self._blocks():
@@ -242,9 +252,11 @@ class Heuristic:
     """A scorecard; ``card`` is the JSON table that says everything about it."""
 
     model_type = "heuristic"
+    traits = Traits(space=SPACE)
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._values: dict[str, Any] = dict(filled(SPACE, settings.parameters))
         self.card: dict[str, Any] = {"terms": []}
         self._ngrams: dict[int, Ngrams] = {}
         self._centres: list[float] = []
@@ -253,18 +265,7 @@ class Heuristic:
     def fit(self, table: LabelledTable, *, rng: np.random.Generator, progress: Progress) -> Self:
         """Learn from labelled rows and return self."""
         del rng  # nothing is drawn
-        drafts: list[_Draft] = []
-        self._ngrams = {}
-        for feature in table.features:
-            if feature.feature == Role.NUMERIC and (draft := _number_draft(table, feature.name)):
-                drafts.append(draft)
-            elif feature.feature == Role.CATEGORICAL:
-                drafts.append(_level_draft(table, feature.name))
-            for kind in gram_kinds(feature.feature):
-                found = _token_draft(table, feature.name, kind) if kind != "characters" else None
-                if found:
-                    self._ngrams[len(drafts)] = found[1]
-                    drafts.append(found[0])
+        drafts = self._drafts(table)
         if not drafts:
             raise TrainingError(
                 "no column tells the classes apart, so there is nothing to put on a scorecard",
@@ -276,7 +277,7 @@ class Heuristic:
                 "the rows to learn from are all of one class", mend="add rows of the other class"
             )
         steps = self._settings.epochs * STEPS_PER_EPOCH
-        weights, intercept, taken = _Constrained(drafts, table).solve(
+        weights, intercept, taken = _Constrained(drafts, table, self._values).solve(
             steps, lambda step: progress("fit heuristic", step, steps)
         )
         self.card = {
@@ -292,6 +293,26 @@ class Heuristic:
             details={"terms": len(drafts)},
         )
         return self
+
+    def _drafts(self, table: LabelledTable) -> list[_Draft]:
+        """Return the terms of a table before they have points, and keep their n-grams."""
+        drafts: list[_Draft] = []
+        self._ngrams = {}
+        for feature in table.features:
+            name, kind = feature.name, feature.feature
+            if kind == Role.NUMERIC:
+                draft = _number_draft(table, name, self._values["n_bins"])
+                drafts += [draft] if draft else []
+            elif kind == Role.CATEGORICAL:
+                drafts.append(_level_draft(table, name))
+            for grams in gram_kinds(kind):
+                if grams == "characters":
+                    continue
+                found = _token_draft(table, name, grams, self._values["n_tokens"])
+                if found:
+                    self._ngrams[len(drafts)] = found[1]
+                    drafts.append(found[0])
+        return drafts
 
     def score(self, table: Table) -> Floats:
         """Return the log-odds of each row, shape (n,)."""

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Forest", "average_path"]
 
-TREES = 100
-SAMPLE_ROWS = 256
 TRIES = 8
 CELLS_AT_ONCE = 1 << 22
 LOOKUPS_AT_ONCE = 1 << 18
@@ -56,14 +54,23 @@ class Forest:
     sample_rows: int
 
     @classmethod
-    def fit(cls, X: Floats, rng: np.random.Generator) -> Forest:
-        """Learn from rows of shape (n, d), without gaps, n and d at least 1."""
-        size = min(SAMPLE_ROWS, len(X))
+    def fit(
+        cls, X: Floats, rng: np.random.Generator, *, n_trees: int = 100, sample_rows: int = 256
+    ) -> Forest:
+        """Learn from rows of shape (n, d), without gaps, n and d at least 1.
+
+        Args:
+            X: The rows.
+            rng: Draws rows, columns and cuts.
+            n_trees: How many trees.
+            sample_rows: The rows that each is grown on, drawn without replacement.
+        """
+        size = min(sample_rows, len(X))
         height = max(int(np.ceil(np.log2(size))), 1)
         at_once = max(CELLS_AT_ONCE // (size * X.shape[1]), 1)
         grown = []
-        for start in range(0, TREES, at_once):
-            trees = range(start, min(start + at_once, TREES))
+        for start in range(0, n_trees, at_once):
+            trees = range(start, min(start + at_once, n_trees))
             drawn = np.stack([rng.choice(len(X), size, replace=False) for _ in trees])
             grown.append(_grow(X[drawn], height, rng))
         columns, cuts, paths = (np.concatenate(arrays) for arrays in zip(*grown, strict=True))

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 
 from nethical.data.roles import Role
-from nethical.models.base import Fitting, Parts, Reason, Settings
+from nethical.models.base import Fitting, Parameter, Parts, Reason, Settings, Traits, filled
 from nethical.models.features import (
     LARGEST_SCORE,
     Levels,
@@ -28,6 +28,7 @@ from nethical.models.features import (
     gram_column,
     gram_kinds,
     level_text,
+    positives_weighted,
 )
 from nethical.models.reasons import ranked_reasons
 
@@ -46,9 +47,13 @@ __all__ = ["Logistic", "build"]
 
 BLOCK_ROWS = 1 << 14
 PASSES_PER_EPOCH = 10
-PENALTY = 1.0
-GRAM_PENALTY = 0.1  # each row has unit length over many n-grams: weights must be larger
 TOLERANCE = 1e-6
+SPACE = (
+    Parameter("penalty", 1.0, 0.01, 1000.0, is_log=True),
+    # Each row has unit length over many n-grams: their weights must be larger.
+    Parameter("gram_penalty", 0.1, 0.001, 100.0, is_log=True),
+    Parameter("positive_weight", 1.0, 1.0, 10.0, is_log=True),
+)
 
 
 class _Design(Protocol):
@@ -229,18 +234,18 @@ def _joined(designs: list[_Design]) -> list[_Design]:
 class _Problem:
     """Mean log-loss with an L2 penalty over the weights, the intercept left free."""
 
-    def __init__(self, terms: list[_Term], table: LabelledTable) -> None:
+    def __init__(self, terms: list[_Term], table: LabelledTable, values: Mapping[str, Any]) -> None:
         designs = [term.design(table) for term in terms]
         self._term_edges = np.cumsum([0, *(design.width for design in designs)])
         self._designs = _joined(designs)
         self._edges = np.cumsum([0, *(design.width for design in self._designs)])
         self._y = table.y.astype(np.float64)
-        self._weights = table.weights
+        self._weights = positives_weighted(table, values["positive_weight"])
         self._total = float(len(table) if self._weights is None else self._weights.sum())
         self.width = int(self._edges[-1]) + 1
         grams = [isinstance(term, _Gram) for term in terms]
         widths = np.diff(self._term_edges)
-        penalties = np.repeat(np.where(grams, GRAM_PENALTY, PENALTY), widths)
+        penalties = np.repeat(np.where(grams, values["gram_penalty"], values["penalty"]), widths)
         self._penalties = np.append(penalties, 0.0)
 
     def blocks(self) -> list[slice]:
@@ -329,9 +334,11 @@ class Logistic:
     """Penalised logistic regression; see the module for what it reads and how it is solved."""
 
     model_type = "logistic"
+    traits = Traits(space=SPACE)
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._values = filled(SPACE, settings.parameters)
         self._terms: list[_Term] = []
         self._intercept = 0.0
         self._centres: list[float] = []
@@ -346,7 +353,7 @@ class Logistic:
             progress("fit logistic", used, passes)
 
         terms = _fit_terms(table)
-        problem = _Problem(terms, table)
+        problem = _Problem(terms, table, self._values)
         solution = problem.solve(passes, on_pass)
         weights = problem.split_edges(solution.beta)
         self._terms = [term.with_weights(w) for term, w in zip(terms, weights, strict=True)]

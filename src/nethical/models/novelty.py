@@ -2,9 +2,9 @@
 
 A sequence is read with five start marks before it and an end mark after it, so that every step,
 its end too, has a window of six symbols, however short it is. Three detectors read the windows:
-the mean surprise of a Markov chain of order 5, the mean of the greatest tenth of the surprises
-of order 3, and the share of windows that no normal sequence holds (STIDE). All of them depend on
-the windows alone, so each distinct window is looked up once.
+the mean surprise of a Markov chain of order 5 (or less), the mean of the greatest tenth of the
+surprises of order 3, and the share of windows that no normal sequence holds (STIDE). All of
+them depend on the windows alone, so each distinct window is looked up once.
 
 An item that stands in fewer than two of the sequences learnt from is unseen. It is as
 surprising as any step can be, and so are the windows that hold it: a sequence of unseen items is
@@ -28,7 +28,7 @@ from nethical.models.base import Parts
 from nethical.models.reasons import SHOWN_CHARACTERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     Codes = NDArray[np.int64]
     Hashes = NDArray[np.uint64]
 
-__all__ = ["SEQUENCE_DETECTORS", "Chain", "Counted", "Novelty", "Steps", "steps", "words"]
+__all__ = ["ORDER", "Chain", "Counted", "Novelty", "Steps", "steps", "words"]
 
-SEQUENCE_DETECTORS = ("mean surprise, order 5", "greatest surprises, order 3", "windows never seen")
 WINDOW = 6
-ORDERS = (5, 3)
+ORDER = WINDOW - 1  # of the chain whose mean surprise counts
+TOP_ORDER = 3  # of the chain whose greatest surprises count
 TOP_SHARE = 0.1
 FEWEST_ROWS = 2
 MOST_WINDOWS = 1 << 19
@@ -217,7 +217,7 @@ class Chain:
     def _contexts(self) -> Iterator[tuple[Counted, Floats]]:
         return zip(self.followed, self.types, strict=True)
 
-    def surprises(self, windows: Hashes) -> dict[int, Floats]:
+    def surprises(self, windows: Hashes, orders: Collection[int]) -> dict[int, Floats]:
         """Return by order -log of the probability of each window's last symbol, shape (m,)."""
         p = np.full(windows.shape[1], 1 / self.n_symbols)
         before = [np.zeros(windows.shape[1], dtype=np.uint64), *_suffixes(windows[1:])]
@@ -228,7 +228,7 @@ class Chain:
                 total, types = self.followed[order].counts[at], self.types[order][at]
                 backed = (self.grams[order].count(runs) + types * p) / (total + types)
                 p = np.where(known, backed, p)
-            if order in ORDERS:
+            if order in orders:
                 found[order] = np.where(windows[0] == UNSEEN, self.greatest, -np.log(p))
         return found
 
@@ -245,13 +245,24 @@ class Novelty:
     Args:
         vocabulary: The known symbols, increasing, shape (v,).
         chain: What follows what.
+        order: How many symbols before a step its mean surprise looks at, 1 to ORDER.
     """
 
     vocabulary: Hashes
     chain: Chain
+    order: int = ORDER
+
+    @property
+    def detectors(self) -> tuple[str, str, str]:
+        """What the detectors are called."""
+        return (
+            f"mean surprise, order {self.order}",
+            f"greatest surprises, order {TOP_ORDER}",
+            "windows never seen",
+        )
 
     @classmethod
-    def fit(cls, lists: pa.Array) -> Novelty:
+    def fit(cls, lists: pa.Array, order: int = ORDER) -> Novelty:
         """Learn from lists of texts, shape (n,), null where missing.
 
         Of very many steps, those of evenly spaced rows are read.
@@ -262,21 +273,21 @@ class Novelty:
         windows = np.concatenate([windows for windows, _ in found], axis=1)
         windows, counts, _ = _distinct(windows, np.concatenate([counts for _, counts in found]))
         n_symbols = len(vocabulary) + 2  # the end and the unseen symbol
-        return cls(vocabulary, Chain.fit(windows, counts, n_symbols))
+        return cls(vocabulary, Chain.fit(windows, counts, n_symbols), order)
 
     def scores(self, lists: pa.Array) -> list[Floats]:
         """Return the raw score of each detector, each of shape (n,), higher is more abnormal."""
         parts = [self._scores(chunk) for chunk in _chunks(lists)]
         if not parts:
-            return [np.empty(0) for _ in SEQUENCE_DETECTORS]
+            return [np.empty(0) for _ in self.detectors]
         return [np.concatenate(found) for found in zip(*parts, strict=True)]
 
     def _scores(self, lists: pa.Array) -> tuple[Floats, ...]:
         read = steps(lists, self.vocabulary)
         windows, _, which = _distinct(read.windows)
-        surprises = self.chain.surprises(windows)
+        surprises = self.chain.surprises(windows, (self.order, TOP_ORDER))
         lengths = np.bincount(read.rows, minlength=read.n_rows)
-        long, short = (surprises[order][which] for order in ORDERS)
+        long, short = (surprises[order][which] for order in (self.order, TOP_ORDER))
         mean = np.bincount(read.rows, weights=long, minlength=read.n_rows) / lengths
         order = np.lexsort((-short, read.rows))
         many = np.maximum(np.ceil(TOP_SHARE * lengths), 1)
@@ -292,7 +303,7 @@ class Novelty:
         read = steps(lists, self.vocabulary)
         if read.n_rows == 0:
             return []
-        surprise = self.chain.surprises(read.windows)[ORDERS[0]]
+        surprise = self.chain.surprises(read.windows, (self.order,))[self.order]
         order = np.lexsort((-surprise, read.rows))
         at = order[np.searchsorted(read.rows, np.arange(read.n_rows))]
         met = np.stack(
@@ -322,7 +333,10 @@ class Novelty:
             arrays |= {f"gram{i}.hashes": gram.hashes, f"gram{i}.counts": gram.counts}
             arrays |= {f"after{i}.hashes": followed.hashes, f"after{i}.counts": followed.counts}
             arrays[f"after{i}.types"] = self.chain.types[i]
-        return Parts({"n_symbols": self.chain.n_symbols}, arrays)
+        document = {"n_symbols": self.chain.n_symbols}
+        if self.order != ORDER:
+            document["order"] = self.order
+        return Parts(document, arrays)
 
     @classmethod
     def from_parts(cls, parts: Parts) -> Novelty:
@@ -332,7 +346,8 @@ class Novelty:
         grams = tuple(Counted(a[f"gram{i}.hashes"], a[f"gram{i}.counts"]) for i in places)
         followed = tuple(Counted(a[f"after{i}.hashes"], a[f"after{i}.counts"]) for i in places)
         types = tuple(a[f"after{i}.types"] for i in places)
-        return cls(a["vocabulary"], Chain(grams, followed, types, parts.document["n_symbols"]))
+        chain = Chain(grams, followed, types, parts.document["n_symbols"])
+        return cls(a["vocabulary"], chain, parts.document.get("order", ORDER))
 
 
 def _step_text(run: list[str], seen: str) -> str:

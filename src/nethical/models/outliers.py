@@ -242,16 +242,19 @@ class Prototypes:
 
     Args:
         centres: Shape (p, d), at most MOST_PROTOTYPES, each the mean of FEWEST_LEAF_ROWS or more.
+        n_neighbors: How many of the nearest count.
     """
 
-    def __init__(self, centres: Floats) -> None:
+    def __init__(self, centres: Floats, n_neighbors: int = NEIGHBOURS) -> None:
         self.centres = centres
+        self.n_neighbors = n_neighbors
 
     @classmethod
-    def fit(cls, places: Floats) -> Prototypes:
+    def fit(cls, places: Floats, n_neighbors: int = NEIGHBOURS) -> Prototypes:
         """Learn from rows of shape (n, d)."""
         fewest = max(FEWEST_LEAF_ROWS, -(-len(places) // MOST_PROTOTYPES))
-        return cls(np.stack([places[rows].mean(axis=0) for rows in halves(places, fewest)]))
+        centres = np.stack([places[rows].mean(axis=0) for rows in halves(places, fewest)])
+        return cls(centres, n_neighbors)
 
     @cached_property
     def _tree(self) -> Any:  # noqa: ANN401 - scipy has no types
@@ -261,7 +264,7 @@ class Prototypes:
 
     def distance(self, places: Floats) -> Floats:
         """Return the mean distance to the nearest prototypes, shape (n,)."""
-        k = min(NEIGHBOURS, len(self.centres))
+        k = min(self.n_neighbors, len(self.centres))
         distances = np.reshape(self._tree.query(places, k=k)[0], (len(places), k))
         total = np.zeros(len(places))
         for nearest in distances.T:
@@ -286,8 +289,17 @@ class Outliers:
     prototypes: Prototypes
 
     @classmethod
-    def fit(cls, table: Table, rng: np.random.Generator) -> Outliers:
-        """Learn from normal rows with at least one numeric or categorical column."""
+    def fit(
+        cls, table: Table, rng: np.random.Generator, *, n_neighbors: int = NEIGHBOURS, **forest: int
+    ) -> Outliers:
+        """Learn from normal rows with at least one numeric or categorical column.
+
+        Args:
+            table: The rows.
+            rng: Draws rows, and what the forest draws.
+            n_neighbors: How many of the nearest prototypes count.
+            forest: What else ``Forest.fit`` takes.
+        """
         numbers, levels = {}, {}
         for feature in table.features:
             if feature.feature == Role.NUMERIC:
@@ -297,8 +309,8 @@ class Outliers:
         if len(table) > MOST_ROWS_READ:
             table = table.take(np.sort(rng.choice(len(table), MOST_ROWS_READ, replace=False)))
         cells = _read(numbers, levels, table)
-        forest = Forest.fit(_values(cells), rng)
-        return cls(numbers, levels, forest, Prototypes.fit(_places(cells)))
+        grown = Forest.fit(_values(cells), rng, **forest)
+        return cls(numbers, levels, grown, Prototypes.fit(_places(cells), n_neighbors))
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -343,11 +355,13 @@ class Outliers:
             "forest.paths": self.forest.paths,
             "prototypes": self.prototypes.centres,
         }
-        document = {
+        document: dict[str, Any] = {
             "numbers": [[name, len(t.knots), t.present, t.n] for name, t in self.numbers.items()],
             "levels": [[name, list(r.levels.levels)] for name, r in self.levels.items()],
             "sample_rows": self.forest.sample_rows,
         }
+        if self.prototypes.n_neighbors != NEIGHBOURS:
+            document["n_neighbors"] = self.prototypes.n_neighbors
         return Parts(document, arrays)
 
     @classmethod
@@ -366,7 +380,8 @@ class Outliers:
         forest = Forest(
             a["forest.columns"], a["forest.cuts"], a["forest.paths"], parts.document["sample_rows"]
         )
-        return cls(numbers, levels, forest, Prototypes(a["prototypes"]))
+        n_neighbors = parts.document.get("n_neighbors", NEIGHBOURS)
+        return cls(numbers, levels, forest, Prototypes(a["prototypes"], n_neighbors))
 
 
 def _read(numbers: Mapping[str, Tails], levels: Mapping[str, Rarity], table: Table) -> list[Cells]:

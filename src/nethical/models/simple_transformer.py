@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from nethical.errors import TrainingError
-from nethical.models.base import Fitting, Parts, Reason, Settings, Traits
+from nethical.models.base import Fitting, Parts, Reason, Settings, Traits, filled
 from nethical.models.reasons import ranked_reasons
 from nethical.models.stopping import stopping_rows
 from nethical.models.transformer.encoder import Shape, forward, stack, window_starts
 from nethical.models.transformer.libraries import exact, tokenizers_library, torch_library
 from nethical.models.transformer.tokens import Reader
-from nethical.models.transformer.training import Descent, Examples
+from nethical.models.transformer.training import AUTO, SPACE, Descent, Examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -50,10 +50,11 @@ class SimpleTransformer:
     """A small encoder; see the module for what it reads and what a score is."""
 
     model_type = "simple_transformer"
-    traits = Traits(beside="logistic")
+    traits = Traits(beside="logistic", space=SPACE)
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._values = filled(SPACE, settings.parameters)
         self._reader = Reader()
         self._tokenizer: str | None = None
         self._shape = Shape(0, 0, 0, 0, 0, 0)
@@ -82,7 +83,12 @@ class SimpleTransformer:
         self._tokenizer = self._reader.tokenizer and self._reader.tokenizer.to_str()
         *_, words, tokens = self._reader.offsets()
         places = len(self._reader.columns) + 1
-        self._shape = Shape.for_rows(len(table), tokens=tokens, words=tokens - words, places=places)
+        given: dict[str, Any] = {
+            name: self._values[name] for name in ("width", "layers") if self._values[name] != AUTO
+        }
+        self._shape = Shape.for_rows(
+            len(table), tokens=tokens, words=tokens - words, places=places, **given
+        )
         examples = _examples(table, self._reader.read(table), np.random.default_rng(seed))
         self._prior = examples.prior
         settings, alike = self._settings, _are_alike(examples.streams)

@@ -65,12 +65,30 @@ class Shape:
         return self.width / FULL_WIDTH
 
     @classmethod
-    def for_rows(cls, n_rows: int, *, tokens: int, words: int, places: int) -> Shape:
-        """Return the network for a train part: four layers of 128, or less for few rows."""
+    def for_rows(
+        cls,
+        n_rows: int,
+        *,
+        tokens: int,
+        words: int,
+        places: int,
+        width: int | None = None,
+        layers: int | None = None,
+    ) -> Shape:
+        """Return the network for a train part: four layers of 128, or less for few rows.
+
+        Args:
+            n_rows: Of the train part.
+            tokens: See the class.
+            words: See the class.
+            places: See the class.
+            width: See the class; None for what suits so many rows.
+            layers: See the class; None for what suits so many rows.
+        """
+        usual_width, usual_layers = FULL_WIDTH, 4
         if n_rows < FEW_ROWS:
-            layers = 1 if n_rows < VERY_FEW_ROWS else 2
-            return cls(tokens, words, places, width=FULL_WIDTH // 2, layers=layers, heads=4)
-        return cls(tokens, words, places, width=FULL_WIDTH, layers=4, heads=4)
+            usual_width, usual_layers = FULL_WIDTH // 2, 1 if n_rows < VERY_FEW_ROWS else 2
+        return cls(tokens, words, places, width or usual_width, layers or usual_layers, heads=4)
 
     def to_document(self) -> dict[str, int]:
         """Return the shape as JSON values."""

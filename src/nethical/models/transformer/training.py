@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nethical.errors import TrainingError
-from nethical.models.base import Parts
+from nethical.models.base import Parameter, Parts, filled
 from nethical.models.transformer.encoder import (
     WINDOW,
     first_weights,
@@ -40,14 +40,22 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Rows = NDArray[np.int64]
 
-__all__ = ["Descent", "Examples", "Outcome", "temperature_of"]
+__all__ = ["AUTO", "SPACE", "Descent", "Examples", "Outcome", "temperature_of"]
 
-RATE = 1e-3  # the greatest, at width 128; a narrower network takes longer steps
+AUTO = "auto"  # what suits the number of rows
+SPACE = (
+    # The greatest step size, at width 128; a narrower network takes longer steps.
+    Parameter("learning_rate", 1e-3, 1e-4, 1e-2, is_log=True),
+    # At width 128; a narrower network remembers less anyway.
+    Parameter("dropout", 0.2, 0.0, 0.5),
+    Parameter("width", AUTO, choices=(AUTO, 32, 64, 128)),
+    Parameter("layers", AUTO, choices=(AUTO, 1, 2, 3, 4)),
+)
 FIRST_SHARE, WARM_SHARE, LAST_SHARE = 0.04, 0.2, 0.01
 DECAY = 0.05
 BETAS = (0.9, 0.98)
 MEAN_DECAY = 0.99  # of the running mean of the weights
-DROPOUT, TOKEN_DROPOUT = 0.2, 0.1  # at width 128; a narrower network remembers less anyway
+TOKEN_DROPOUT = 0.1  # at width 128
 COLUMN_DROPOUT = 0.05  # so that a missing cell is known, and reasons can leave columns out
 LONGEST_GRADIENT = 1.0
 PATIENCE, PATIENT_STEPS = 2, 200  # epochs without a better one, and the steps they must make
@@ -118,7 +126,7 @@ class Descent:
     Args:
         shape: Of the network.
         examples: What is learnt from.
-        settings: Epochs, batch size, snapshots.
+        settings: Epochs, batch size, snapshots, parameters.
         seed: From which all randomness follows.
     """
 
@@ -127,6 +135,9 @@ class Descent:
         self._shape = shape
         self._examples = examples
         self._settings = settings
+        values: dict[str, Any] = dict(filled(SPACE, settings.parameters))
+        self._rate = values["learning_rate"] / shape.breadth
+        self._dropout = values["dropout"] * shape.breadth
         self._seed = seed
         self._steps = -(-len(examples.train) // settings.batch_size)
         self._device = "cuda" if self._torch.cuda.is_available() else "cpu"
@@ -149,7 +160,7 @@ class Descent:
         matrices = [w for n, w in self._weights.items() if not n.endswith((".scale", ".shift"))]
         groups = [{"params": matrices}, {"params": shifts, "weight_decay": 0.0}]
         self._optimiser = self._torch.optim.AdamW(
-            groups, lr=RATE / self._shape.breadth, betas=BETAS, weight_decay=DECAY, fused=True
+            groups, lr=self._rate, betas=BETAS, weight_decay=DECAY, fused=True
         )
 
     def run(self, on_step: Callable[[int, int], None]) -> Outcome:
@@ -199,7 +210,7 @@ class Descent:
             torch.manual_seed(int(rng.integers(2**62)))
             for rows in self._batches(rng):
                 for group in self._optimiser.param_groups:
-                    group["lr"] = RATE / self._shape.breadth * _cycle(done / total)
+                    group["lr"] = self._rate * _cycle(done / total)
                 self._step(rows, rng)
                 done += 1
                 self._follow(done)
@@ -227,7 +238,7 @@ class Descent:
             y = self._examples.y[portion]
             weight = self._examples.weights[portion] * self._examples.class_weights[y]
             with torch.autocast(self._device, torch.bfloat16, enabled=self._device == "cuda"):
-                logits = forward(self._weights, self._shape, batch, DROPOUT * self._shape.breadth)
+                logits = forward(self._weights, self._shape, batch, self._dropout)
             loss = torch.nn.functional.binary_cross_entropy_with_logits(
                 logits.float(), self._tensor(y), self._tensor(weight), reduction="sum"
             )
