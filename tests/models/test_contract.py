@@ -59,6 +59,14 @@ def test_a_learner_from_labels_takes_every_kind_of_table(model_type):
     assert Case(model_type).kinds == KINDS
 
 
+@pytest.mark.parametrize("model_type", catalog.BUILT_IN)
+def test_each_of_our_types_declares_a_few_parameters(model_type):
+    space = catalog.traits(model_type).space
+    assert 2 <= len(space) <= 5
+    names = {parameter.name for parameter in space}
+    assert not names & {"epochs", "batch_size", "threads", "seed"}
+
+
 def fit(model_type, rows):
     model = catalog.build(model_type, Settings())
     return model.fit(rows, rng=np.random.default_rng(7), progress=silent)

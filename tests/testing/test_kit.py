@@ -7,7 +7,7 @@ from nethical import testing
 from nethical.data.roles import Role
 from nethical.errors import TrainingError, UsageError
 from nethical.models import catalog
-from nethical.models.base import Fitting, Parts, Traits
+from nethical.models.base import Fitting, Parameter, Parts, Traits
 from nethical.models.reasons import ranked_reasons
 from nethical.testing import BrokenPromiseError, check_model, model_checks
 
@@ -61,10 +61,11 @@ def built(monkeypatch):
     builder = catalog._builder
 
     def make_known(kind):
+        build = getattr(kind, "build", lambda _: kind())
         monkeypatch.setattr(
             catalog,
             "_builder",
-            lambda name: (lambda _: kind()) if name == kind.model_type else builder(name),
+            lambda name: build if name == kind.model_type else builder(name),
         )
         return kind.model_type
 
@@ -76,6 +77,35 @@ def test_a_sound_type_passes_every_check(built):
     check_model(name)
     assert len(model_checks(name)) >= 25
     assert len({check.name for check in model_checks(name)}) == len(model_checks(name))
+
+
+class Tuned(Sound):
+    """A sound type whose standard scores are cut off where a parameter says."""
+
+    traits = Traits(space=(Parameter("limit", 9.0, 0.1, 9.0, is_log=True),))
+
+    def __init__(self, terms=(), limit=9.0):
+        super().__init__(terms)
+        self.limit = limit
+
+    @classmethod
+    def build(cls, settings):
+        return cls(limit=settings.parameters.get("limit", 9.0))
+
+    def shares(self, table):
+        shares = super().shares(table).items()
+        return {column: np.clip(share, -self.limit, self.limit) for column, share in shares}
+
+    def to_parts(self):
+        return Parts({**super().to_parts().document, "limit": self.limit})
+
+    @classmethod
+    def from_parts(cls, parts):
+        return cls(parts.document["terms"], parts.document["limit"])
+
+
+def test_a_sound_type_with_a_parameter_passes_every_check(built):
+    check_model(built(Tuned))
 
 
 def test_an_unknown_type_is_a_usage_error():
@@ -235,6 +265,53 @@ class Odd(Sound):
     traits = "normals"
 
 
+class Deaf(Tuned):
+    @classmethod
+    def build(cls, settings):  # noqa: ARG003 - that is what is wrong with it
+        return cls()
+
+
+class Lossy(Tuned):
+    @classmethod
+    def from_parts(cls, parts):
+        return cls(parts.document["terms"])
+
+
+class Deceptive(Tuned):
+    @classmethod
+    def build(cls, settings):
+        return cls(limit=settings.parameters.get("limit", 1.0))
+
+
+class Outside(Tuned):
+    traits = Traits(space=(Parameter("limit", 10.0, 0.1, 9.0),))
+
+
+class Twice(Tuned):
+    traits = Traits(space=Tuned.traits.space * 2)
+
+
+class Endless(Tuned):
+    traits = Traits(space=(Parameter("limit", 9.0, 0.1),))
+
+
+class Below(Tuned):
+    traits = Traits(space=(Parameter("limit", 9.0, 0.0, 9.0, is_log=True),))
+
+
+class Lenient(Parameter):
+    def check(self, value):
+        pass
+
+
+class Permissive(Tuned):
+    traits = Traits(space=(Lenient("limit", 9, 1, 9, is_whole=True),))
+
+    @classmethod
+    def build(cls, settings):  # noqa: ARG003 - nothing comes of it here
+        return cls()
+
+
 BROKEN = {
     WrongName: "has_every_member_of_the_protocol",
     Odd: "has_every_member_of_the_protocol",
@@ -259,6 +336,14 @@ BROKEN = {
     Objects: "parts_are_plain_values",
     Overwriter: "parts_are_plain_values",
     Hasty: "one_row_in_plain_python_scores_the_same",
+    Deaf: "every_parameter_has_an_effect",
+    Lossy: "every_parameter_has_an_effect",
+    Deceptive: "defaults_are_what_is_used_without_parameters",
+    Outside: "parameters_have_names_and_ranges",
+    Twice: "parameters_have_names_and_ranges",
+    Endless: "parameters_have_names_and_ranges",
+    Below: "parameters_have_names_and_ranges",
+    Permissive: "unknown_and_odd_parameters_are_refused",
 }
 
 
@@ -274,5 +359,5 @@ def test_a_type_that_breaks_a_promise_is_found_by_the_check_of_that_promise(kind
 def test_a_kit_of_its_own_is_made_for_each_call():
     first, second = model_checks("heuristic")[0], model_checks("heuristic")[0]
     assert first.case is not second.case
-    assert first.case.traits == Traits()
+    assert first.case.traits == catalog.traits("heuristic")
     assert testing.__all__ == sorted(testing.__all__)

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nethical.testing.cases import Case
-from nethical.testing.checks import CHECKS, BrokenPromiseError
+from nethical.testing.checks import CHECKS
+from nethical.testing.promises import BrokenPromiseError
 
 if TYPE_CHECKING:
     from nethical.testing.checks import Check

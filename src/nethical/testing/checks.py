@@ -1,6 +1,6 @@
 """What every model type owes: one function a promise, each told in its docstring.
 
-A check takes a :class:`~nethical.testing.cases.Case` and raises :class:`BrokenPromiseError` with
+A check takes a :class:`~nethical.testing.cases.Case` and raises a ``BrokenPromiseError`` with
 the table and the row where the promise does not hold.
 """
 
@@ -17,7 +17,9 @@ from nethical.data.roles import Role
 from nethical.data.table import LabelledTable, Table, table_digest
 from nethical.errors import TrainingError
 from nethical.models.base import Fitting, Parts, Traits
+from nethical.testing import parameter_checks
 from nethical.testing.cases import FIT_SEED, KINDS, Case, labelled, stored
+from nethical.testing.promises import require, require_equal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
     Check = Callable[[Case], None]
 
-__all__ = ["CHECKS", "BrokenPromiseError"]
+__all__ = ["CHECKS"]
 
 CANARY = "zebra7f3a9 quokka7f3a9"
 CLOSE = 1e-6
@@ -36,24 +38,6 @@ PLAIN_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.[a-z]+")
 RESERVED_FILES = frozenset({"model.json", "arrays.npz", "metrics.json", "run.json", "model.sig"})
 
 
-class BrokenPromiseError(AssertionError):
-    """A model type does not keep what its protocol promises."""
-
-
-def _require(kept: object, said: str) -> None:
-    if not kept:
-        raise BrokenPromiseError(said)
-
-
-def _first(differs: np.ndarray) -> str:
-    return f"first in row {int(np.flatnonzero(differs)[0])} of {len(differs)}"
-
-
-def _require_equal(scores: np.ndarray, others: np.ndarray, said: str) -> None:
-    differs = np.asarray(scores != others)
-    _require(not differs.any(), f"{said}, {_first(differs)}" if differs.any() else said)
-
-
 # --- the contract ----------------------------------------------------------------------------
 
 
@@ -61,15 +45,15 @@ def has_every_member_of_the_protocol(case: Case) -> None:
     """The class has the members of ``Model``, and its name is the one it is built by."""
     model = case.build()
     for name in ("fit", "score", "row_scorer", "explain", "to_parts", "from_parts"):
-        _require(callable(getattr(model, name, None)), f"{name} is missing")
-    _require(model.model_type == case.model_type, f"model_type is {model.model_type!r}")
-    _require(isinstance(model.fitting, Fitting), "fitting is no Fitting before a fit")
-    _require(isinstance(case.traits, Traits), "traits is no Traits")
+        require(callable(getattr(model, name, None)), f"{name} is missing")
+    require(model.model_type == case.model_type, f"model_type is {model.model_type!r}")
+    require(isinstance(model.fitting, Fitting), "fitting is no Fitting before a fit")
+    require(isinstance(case.traits, Traits), "traits is no Traits")
 
 
 def takes_some_kind_of_table(case: Case) -> None:
     """At least one kind of table can be learnt from."""
-    _require(case.kinds, f"it refuses every kind of table: {', '.join(KINDS)}")
+    require(case.kinds, f"it refuses every kind of table: {', '.join(KINDS)}")
 
 
 def refuses_in_two_clear_lines(case: Case) -> None:
@@ -80,8 +64,8 @@ def refuses_in_two_clear_lines(case: Case) -> None:
         try:
             case.fit(case.learnt(kind))
         except TrainingError as error:
-            _require(error.what and error.mend, f"{kind}: the refusal lacks a line")
-            _require("\n" not in error.what + error.mend, f"{kind}: a line is broken in two")
+            require(error.what and error.mend, f"{kind}: the refusal lacks a line")
+            require("\n" not in error.what + error.mend, f"{kind}: a line is broken in two")
 
 
 def fit_returns_itself(case: Case) -> None:
@@ -89,7 +73,7 @@ def fit_returns_itself(case: Case) -> None:
     model = case.build()
     rng = np.random.default_rng(FIT_SEED)
     found = model.fit(case.learnt(case.richest), rng=rng, progress=lambda *_: None)
-    _require(found is model, "fit returned something else than self")
+    require(found is model, "fit returned something else than self")
 
 
 def tells_how_fitting_went(case: Case) -> None:
@@ -97,8 +81,8 @@ def tells_how_fitting_went(case: Case) -> None:
     for kind in case.kinds:
         fitting = case.fitted(kind).fitting
         used = fitting.epochs_run
-        _require(used is None or (math.isfinite(used) and used >= 0), f"epochs_run is {used!r}")
-        _require(all(isinstance(note, str) for note in fitting.notes), "a note is no text")
+        require(used is None or (math.isfinite(used) and used >= 0), f"epochs_run is {used!r}")
+        require(all(isinstance(note, str) for note in fitting.notes), "a note is no text")
         json.dumps(dict(fitting.details), allow_nan=False)
 
 
@@ -111,7 +95,7 @@ def progress_never_exceeds_its_total(case: Case) -> None:
         progress=lambda *told: seen.append(told),
     )
     for step, done, total in seen:
-        _require(step and 0 <= done <= total, f"progress said {done} of {total} of {step!r}")
+        require(step and 0 <= done <= total, f"progress said {done} of {total} of {step!r}")
 
 
 # --- scores ----------------------------------------------------------------------------------
@@ -121,16 +105,16 @@ def scores_are_finite_numbers(case: Case) -> None:
     """``score`` returns float64 of shape (n,), all finite."""
     for kind in case.kinds:
         scores = case.fitted(kind).score(case.rows(kind))
-        _require(scores.shape == (len(case.rows(kind)),), f"{kind}: shape {scores.shape}")
-        _require(scores.dtype == np.float64, f"{kind}: dtype {scores.dtype}")
-        _require(np.isfinite(scores).all(), f"{kind}: a score is not finite")
+        require(scores.shape == (len(case.rows(kind)),), f"{kind}: shape {scores.shape}")
+        require(scores.dtype == np.float64, f"{kind}: dtype {scores.dtype}")
+        require(np.isfinite(scores).all(), f"{kind}: a score is not finite")
 
 
 def scores_tell_rows_apart(case: Case) -> None:
     """Rows that differ get scores that differ, on the whole."""
     for kind in case.kinds:
         distinct = len(np.unique(case.fitted(kind).score(case.rows(kind))))
-        _require(distinct > 1, f"{kind}: all rows have one score")
+        require(distinct > 1, f"{kind}: all rows have one score")
 
 
 def a_row_alone_scores_as_among_others(case: Case) -> None:
@@ -140,7 +124,7 @@ def a_row_alone_scores_as_among_others(case: Case) -> None:
         scores = model.score(rows)
         places = range(0, len(rows), 7)
         alone = np.array([model.score(rows.slice(i, 1))[0] for i in places])
-        _require_equal(alone, scores[list(places)], f"{kind}: a row alone scores otherwise")
+        require_equal(alone, scores[list(places)], f"{kind}: a row alone scores otherwise")
 
 
 def pieces_score_as_the_whole(case: Case) -> None:
@@ -148,7 +132,7 @@ def pieces_score_as_the_whole(case: Case) -> None:
     for kind in case.kinds:
         model, rows = case.fitted(kind), case.rows(kind)
         pieces = [model.score(rows.slice(i, 37)) for i in range(0, len(rows), 37)]
-        _require_equal(np.concatenate(pieces), model.score(rows), f"{kind}: pieces score otherwise")
+        require_equal(np.concatenate(pieces), model.score(rows), f"{kind}: pieces score otherwise")
 
 
 def the_order_of_rows_does_not_matter(case: Case) -> None:
@@ -157,11 +141,11 @@ def the_order_of_rows_does_not_matter(case: Case) -> None:
         model, rows = case.fitted(kind), case.rows(kind)
         order = np.random.default_rng(0).permutation(len(rows))
         said = f"{kind}: another order of rows, other scores"
-        _require_equal(model.score(rows.take(order)), model.score(rows)[order], said)
+        require_equal(model.score(rows.take(order)), model.score(rows)[order], said)
         reasons = model.explain(rows, 3)
         some = order[:9]
         moved = model.explain(rows.take(some), 3)
-        _require(moved == [reasons[i] for i in some.tolist()], f"{kind}: other reasons")
+        require(moved == [reasons[i] for i in some.tolist()], f"{kind}: other reasons")
 
 
 def columns_that_are_not_features_do_not_matter(case: Case) -> None:
@@ -170,7 +154,7 @@ def columns_that_are_not_features_do_not_matter(case: Case) -> None:
         model, rows = case.fitted(kind), case.rows(kind)
         names = [f.name for f in rows.features][::-1]
         bare = Table(rows.frame.select(names), rows.roles)
-        _require_equal(model.score(bare), model.score(rows), f"{kind}: other columns are read")
+        require_equal(model.score(bare), model.score(rows), f"{kind}: other columns are read")
 
 
 def scoring_changes_nothing(case: Case) -> None:
@@ -180,9 +164,9 @@ def scoring_changes_nothing(case: Case) -> None:
         before, digest = stored(model.to_parts()), table_digest(rows.frame)
         first = model.score(rows)
         model.explain(rows.slice(0, 5), 3)
-        _require_equal(model.score(rows), first, f"{kind}: a second look gives other scores")
-        _require(_same(before, stored(model.to_parts())), f"{kind}: scoring changed the model")
-        _require(table_digest(rows.frame) == digest, f"{kind}: scoring changed the table")
+        require_equal(model.score(rows), first, f"{kind}: a second look gives other scores")
+        require(_same(before, stored(model.to_parts())), f"{kind}: scoring changed the model")
+        require(table_digest(rows.frame) == digest, f"{kind}: scoring changed the table")
 
 
 # --- odd rows --------------------------------------------------------------------------------
@@ -192,25 +176,25 @@ def no_rows_have_no_scores(case: Case) -> None:
     """An empty table has scores of shape (0,) and no reasons."""
     for kind in case.kinds:
         model, none = case.fitted(kind), case.rows(kind).slice(0, 0)
-        _require(model.score(none).shape == (0,), f"{kind}: an empty table has scores")
-        _require(model.explain(none, 3) == [], f"{kind}: an empty table has reasons")
+        require(model.score(none).shape == (0,), f"{kind}: an empty table has scores")
+        require(model.explain(none, 3) == [], f"{kind}: an empty table has reasons")
 
 
 def missing_values_are_scored(case: Case) -> None:
     """Rows in which everything is missing have one and the same finite score."""
     for kind in case.kinds:
         scores = case.fitted(kind).score(case.missing(kind))
-        _require(np.isfinite(scores).all(), f"{kind}: missing values have no finite score")
-        _require(len(set(scores.tolist())) == 1, f"{kind}: equal rows have different scores")
+        require(np.isfinite(scores).all(), f"{kind}: missing values have no finite score")
+        require(len(set(scores.tolist())) == 1, f"{kind}: equal rows have different scores")
 
 
 def unseen_and_extreme_values_are_scored(case: Case) -> None:
     """Levels, words and items that no fit has seen, and 1e300, have finite scores and reasons."""
     for kind in case.kinds:
         model, odd = case.fitted(kind), case.unseen(kind)
-        _require(np.isfinite(model.score(odd)).all(), f"{kind}: unseen values have no finite score")
+        require(np.isfinite(model.score(odd)).all(), f"{kind}: unseen values have no finite score")
         shares = [r.contribution for row in model.explain(odd, EVERY_COLUMN) for r in row]
-        _require(all(map(math.isfinite, shares)), f"{kind}: unseen values have no finite reason")
+        require(all(map(math.isfinite, shares)), f"{kind}: unseen values have no finite reason")
 
 
 def labels_are_not_read_in_scoring(case: Case) -> None:
@@ -220,7 +204,7 @@ def labels_are_not_read_in_scoring(case: Case) -> None:
     label = rows.frame.column_names.index("label")
     frame = rows.frame.set_column(label, "label", rows.frame.column("label").take([0] * len(rows)))
     turned = LabelledTable(frame, rows.roles, 1 - rows.y)
-    _require_equal(model.score(turned), model.score(rows), "other labels, other scores")
+    require_equal(model.score(turned), model.score(rows), "other labels, other scores")
 
 
 # --- odd tables ------------------------------------------------------------------------------
@@ -258,9 +242,9 @@ def odd_columns_are_learnt_from_or_refused(case: Case) -> None:
         if model is None:
             continue
         scores = model.score(table)
-        _require(np.isfinite(scores).all(), f"{name}: a score is not finite")
+        require(np.isfinite(scores).all(), f"{name}: a score is not finite")
         again = case.restored(model.to_parts())
-        _require_equal(again.score(table), scores, f"{name}: reloaded, other scores")
+        require_equal(again.score(table), scores, f"{name}: reloaded, other scores")
 
 
 def one_class_is_learnt_from_or_refused(case: Case) -> None:
@@ -271,7 +255,7 @@ def one_class_is_learnt_from_or_refused(case: Case) -> None:
             rows = table.rows(table.y == label)
             model = _fit_or_refuse(case, rows, f"{kind}, class {label} only")
             if model is not None:
-                _require(np.isfinite(model.score(rows)).all(), f"{kind}: a score is not finite")
+                require(np.isfinite(model.score(rows)).all(), f"{kind}: a score is not finite")
 
 
 def few_rows_are_learnt_from_or_refused(case: Case) -> None:
@@ -282,14 +266,14 @@ def few_rows_are_learnt_from_or_refused(case: Case) -> None:
         model = _fit_or_refuse(case, table.rows(places), f"{kind}, two rows")
         if model is not None:
             scores = model.score(case.rows(kind))
-            _require(np.isfinite(scores).all(), f"{kind}, two rows: a score is not finite")
+            require(np.isfinite(scores).all(), f"{kind}, two rows: a score is not finite")
 
 
 def _fit_or_refuse(case: Case, table: LabelledTable, name: str) -> Model | None:
     try:
         return case.fit(table)
     except TrainingError as error:
-        _require(error.what and error.mend, f"{name}: the refusal lacks a line")
+        require(error.what and error.mend, f"{name}: the refusal lacks a line")
         return None
 
 
@@ -301,11 +285,11 @@ def reloaded_scores_are_equal(case: Case) -> None:
     for kind in case.kinds:
         model, rows = case.fitted(kind), case.rows(kind)
         again = case.restored(model.to_parts())
-        _require(again.model_type == case.model_type, f"{kind}: reloaded as {again.model_type!r}")
-        _require_equal(again.score(rows), model.score(rows), f"{kind}: reloaded, other scores")
+        require(again.model_type == case.model_type, f"{kind}: reloaded as {again.model_type!r}")
+        require_equal(again.score(rows), model.score(rows), f"{kind}: reloaded, other scores")
         few = rows.slice(0, 9)
         same = again.explain(few, EVERY_COLUMN) == model.explain(few, EVERY_COLUMN)
-        _require(same, f"{kind}: reloaded, other reasons")
+        require(same, f"{kind}: reloaded, other reasons")
 
 
 def parts_are_plain_values(case: Case) -> None:
@@ -314,10 +298,10 @@ def parts_are_plain_values(case: Case) -> None:
         parts = case.fitted(kind).to_parts()
         json.dumps(parts.document, allow_nan=False)
         for name, array in parts.arrays.items():
-            _require(array.dtype.kind in "fiub", f"{kind}: array {name} is of {array.dtype}")
+            require(array.dtype.kind in "fiub", f"{kind}: array {name} is of {array.dtype}")
         for name in parts.texts:
             plain = PLAIN_FILE.fullmatch(name) and name not in RESERVED_FILES
-            _require(plain, f"{kind}: {name!r} is no name for a file of a bundle")
+            require(plain, f"{kind}: {name!r} is no name for a file of a bundle")
 
 
 def parts_of_a_reloaded_model_are_equal(case: Case) -> None:
@@ -325,7 +309,7 @@ def parts_of_a_reloaded_model_are_equal(case: Case) -> None:
     for kind in case.kinds:
         parts = stored(case.fitted(kind).to_parts())
         again = stored(case.restored(parts).to_parts())
-        _require(_same(parts, again), f"{kind}: saved again, other parts")
+        require(_same(parts, again), f"{kind}: saved again, other parts")
 
 
 def no_row_is_kept(case: Case) -> None:
@@ -347,10 +331,10 @@ def no_row_is_kept(case: Case) -> None:
         parts = case.fit(LabelledTable(frame, table.roles, table.y)).to_parts()
         everything = json.dumps(parts.document, ensure_ascii=False) + "".join(parts.texts.values())
         everything += "".join(a.tobytes().decode("latin-1") for a in parts.arrays.values())
-        _require("7f3a9" not in everything, f"{kind}: a cell of one row is stored")
+        require("7f3a9" not in everything, f"{kind}: a cell of one row is stored")
         for name, array in parts.arrays.items():
             a_row_each = array.ndim and array.shape[0] == len(table)
-            _require(not a_row_each, f"{kind}: array {name} has an entry a row")
+            require(not a_row_each, f"{kind}: array {name} has an entry a row")
 
 
 def _same(first: Parts, second: Parts) -> bool:
@@ -369,7 +353,7 @@ def two_fits_are_equal(case: Case) -> None:
     """The same rows and generator give the same parts, byte for byte."""
     for kind in case.kinds:
         again = stored(case.fit(case.learnt(kind)).to_parts())
-        _require(_same(stored(case.fitted(kind).to_parts()), again), f"{kind}: fits differ")
+        require(_same(stored(case.fitted(kind).to_parts()), again), f"{kind}: fits differ")
 
 
 def a_second_fit_forgets_the_first(case: Case) -> None:
@@ -380,7 +364,7 @@ def a_second_fit_forgets_the_first(case: Case) -> None:
         for rows in (half, case.learnt(kind)):
             model.fit(rows, rng=np.random.default_rng(FIT_SEED), progress=lambda *_: None)
         same = _same(stored(model.to_parts()), stored(case.fitted(kind).to_parts()))
-        _require(same, f"{kind}: something of an earlier fit stayed")
+        require(same, f"{kind}: something of an earlier fit stayed")
 
 
 def chance_comes_from_rng_alone(case: Case) -> None:
@@ -393,9 +377,9 @@ def chance_comes_from_rng_alone(case: Case) -> None:
     before = repr((np.random.get_state(), random.getstate()))  # noqa: NPY002
     model = case.fit(case.learnt(kind))
     after = repr((np.random.get_state(), random.getstate()))  # noqa: NPY002
-    _require(before == after, "a global generator was moved")
+    require(before == after, "a global generator was moved")
     same = _same(stored(model.to_parts()), stored(case.fitted(kind).to_parts()))
-    _require(same, f"{kind}: a global generator decides")
+    require(same, f"{kind}: a global generator decides")
 
 
 def threads_do_not_matter(case: Case) -> None:
@@ -403,9 +387,9 @@ def threads_do_not_matter(case: Case) -> None:
     kind = case.richest
     model = case.fit(case.learnt(kind), threads=2)
     one = case.fitted(kind)
-    _require(_same(stored(model.to_parts()), stored(one.to_parts())), "threads change the fit")
+    require(_same(stored(model.to_parts()), stored(one.to_parts())), "threads change the fit")
     rows = case.rows(kind)
-    _require_equal(model.score(rows), one.score(rows), "threads change the scores")
+    require_equal(model.score(rows), one.score(rows), "threads change the scores")
 
 
 # --- reasons ---------------------------------------------------------------------------------
@@ -418,9 +402,9 @@ def reasons_name_features(case: Case) -> None:
         names = {f.name for f in rows.features}
         for row in case.fitted(kind).explain(rows, EVERY_COLUMN):
             told = [reason.column for reason in row]
-            _require(set(told) <= names, f"{kind}: a reason names {set(told) - names}")
-            _require(len(told) == len(set(told)), f"{kind}: a column is named twice")
-            _require(all(math.isfinite(r.contribution) for r in row), f"{kind}: a share is odd")
+            require(set(told) <= names, f"{kind}: a reason names {set(told) - names}")
+            require(len(told) == len(set(told)), f"{kind}: a column is named twice")
+            require(all(math.isfinite(r.contribution) for r in row), f"{kind}: a share is odd")
 
 
 def reasons_come_weightiest_first(case: Case) -> None:
@@ -428,9 +412,9 @@ def reasons_come_weightiest_first(case: Case) -> None:
     for kind in case.kinds:
         model, rows = case.fitted(kind), case.rows(kind).slice(0, 30)
         every = model.explain(rows, EVERY_COLUMN)
-        _require(_falling(every), f"{kind}: a lighter reason comes first")
+        require(_falling(every), f"{kind}: a lighter reason comes first")
         few = model.explain(rows, 2)
-        _require(few == [row[:2] for row in every], f"{kind}: two reasons are not the first two")
+        require(few == [row[:2] for row in every], f"{kind}: two reasons are not the first two")
 
 
 def _falling(every: Iterable[list[Reason]]) -> bool:
@@ -446,13 +430,13 @@ def reasons_sum_to_the_score(case: Case) -> None:
             [sum(r.contribution for r in row) for row in model.explain(rows, EVERY_COLUMN)]
         )
         means = model.score(rows) - sums
-        _require(np.ptp(means) < CLOSE, f"{kind}: reasons leave {np.ptp(means):.3g} unexplained")
+        require(np.ptp(means) < CLOSE, f"{kind}: reasons leave {np.ptp(means):.3g} unexplained")
         learnt = case.learnt(kind)
         if case.traits.learns_from_normals:
             learnt = learnt.rows(learnt.y == 0)
         scores = model.score(learnt)
         gap = abs(float(means.mean()) - float(scores.mean()))
-        _require(gap <= 0.5 * (1 + scores.std()), f"{kind}: reasons start {gap:.3g} off the mean")
+        require(gap <= 0.5 * (1 + scores.std()), f"{kind}: reasons start {gap:.3g} off the mean")
 
 
 def one_row_in_plain_python_scores_the_same(case: Case) -> None:
@@ -465,9 +449,9 @@ def one_row_in_plain_python_scores_the_same(case: Case) -> None:
         scores = model.score(rows)
         for i, row in enumerate(rows.frame.select([f.name for f in rows.features]).to_pylist()):
             gap = abs(score_row(row) - scores[i])
-            _require(gap <= ROW_CLOSE, f"{kind}: row {i} scores {gap:.3g} otherwise alone")
+            require(gap <= ROW_CLOSE, f"{kind}: row {i} scores {gap:.3g} otherwise alone")
         gap = abs(score_row({}) - model.score(case.missing(kind))[0])
-        _require(gap <= ROW_CLOSE, f"{kind}: absent columns do not score as missing ones")
+        require(gap <= ROW_CLOSE, f"{kind}: absent columns do not score as missing ones")
 
 
 CHECKS: tuple[Check, ...] = (
@@ -499,6 +483,7 @@ CHECKS: tuple[Check, ...] = (
     a_second_fit_forgets_the_first,
     chance_comes_from_rng_alone,
     threads_do_not_matter,
+    *parameter_checks.CHECKS,
     reasons_name_features,
     reasons_come_weightiest_first,
     reasons_sum_to_the_score,
