@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score, recall_score
 
 from nethical.decisions import DECISIONS, Thresholds, choose, decide, within_budget
+from nethical.errors import UsageError
 
 
 def test_rows_are_allowed_below_the_gray_zone_reviewed_in_it_and_blocked_above():
@@ -49,6 +50,33 @@ def test_a_given_threshold_is_taken_as_it_is():
     y = np.array([0, 1, 0, 1])
     chosen = choose(y, np.array([0.1, 0.2, 0.3, 0.4]), min_accuracy=0.85, given=0.77)
     assert (chosen.block, chosen.rule) == (0.77, "as given")
+
+
+CONFIGURED = {"block": 0.3, "gray_low": 0.2, "gray_high": 0.3, "confidence": 0.6}
+
+
+def test_configured_thresholds_are_taken_as_they_are():
+    thresholds = Thresholds.configured(CONFIGURED)
+    assert thresholds.to_document() == {**CONFIGURED, "rule": "as configured"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *[{"gray_low": low} for low in (0.0, 0.31, float("nan"))],
+        *[{"gray_high": high} for high in (0.29, 1.0)],
+        *[{"confidence": confidence} for confidence in (0.0, 1.0)],
+        {"block": 0.1},
+        {"margin": 0.1},
+    ],
+)
+def test_configured_thresholds_in_another_order_are_refused(change):
+    with pytest.raises(UsageError, match=r"^thresholds are ") as caught:
+        Thresholds.configured({**CONFIGURED, **change})
+    assert caught.value.mend
+    missing = {name: value for name, value in CONFIGURED.items() if name not in change}
+    with pytest.raises(UsageError, match="thresholds are given for"):
+        Thresholds.configured({**missing, "margin": 0.1})
 
 
 def test_half_is_kept_where_it_finds_half_of_the_positives():

@@ -204,6 +204,70 @@ def test_a_given_threshold_is_used(learn):
     assert metrics(outcome)["metrics"]["roc_auc"] == metrics(default)["metrics"]["roc_auc"]
 
 
+def test_configured_thresholds_are_used(learn):
+    given = {"block": 0.3, "gray_low": 0.25, "gray_high": 0.6, "confidence": 0.8}
+    for model_type in ("heuristic", "anomaly"):
+        outcome, _ = learn(risk(800), model_type, thresholds=given)
+        cut = json.loads((outcome.published.path / "model.json").read_bytes())["thresholds"]
+        assert cut == {**given, "rule": "as configured"}
+    with pytest.raises(UsageError, match="both threshold and thresholds"):
+        Plan("heuristic", thresholds=given, threshold=0.3)
+    with pytest.raises(UsageError, match="thresholds are block"):
+        Plan("heuristic", thresholds={**given, "block": 0.7})
+
+
+def test_parameters_reach_the_model_and_are_kept_in_the_plan(learn):
+    plain, _ = learn(risk(800), "boosted")
+    small, _ = learn(risk(800), "boosted", parameters={"num_leaves": 2, "learning_rate": 0.05})
+    texts = [(o.published.path / "trees.txt").read_text() for o in (plain, small)]
+    assert "num_leaves=2\n" not in texts[0]
+    assert texts[1].count("num_leaves=2\n") == texts[1].count("num_leaves=") > 0
+    assert record(small)["plan"]["parameters"] == {"num_leaves": 2, "learning_rate": 0.05}
+    again = Plan.from_document({**record(small)["plan"], "data": None})
+    assert again.parameters == small.plan.parameters
+    card = (small.published.path / "card.md").read_text()
+    assert "num\\_leaves 2, learning\\_rate 0.05" in card
+
+
+def test_a_wrong_parameter_is_refused_before_anything_is_read(learn):
+    for parameters, words in (
+        ({"leaves": 3}, "no parameter 'leaves'"),
+        ({"num_leaves": 1}, "'num_leaves' is 1"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            learn("nowhere.csv", "boosted", parameters=parameters)
+
+
+@pytest.mark.parametrize("way", ["random", "grouped", "temporal", "given", "test data"])
+def test_a_search_has_a_part_to_choose_on_and_the_same_gate_part(learn, tmp_path, way):
+    rows, settings = risk(2003), {}
+    if way == "test data":
+        path = tmp_path / "judged.parquet"
+        pq.write_table(risk(500, seed=5), path)
+        settings = {"test_data": str(path)}
+    elif way != "random":
+        column = {
+            "grouped": np.arange(2003) % 150,
+            "temporal": np.arange(2003) * 1e5,
+            "given": np.where(np.arange(2003) % 5, "train", "test"),
+        }[way]
+        role = {"grouped": "group", "temporal": "time", "given": "ignore"}[way]
+        rows, settings = with_column(rows, "extra", column), {"columns": {"extra": role}}
+        settings |= {"split_column": "extra"} if way == "given" else {"split": way}
+    plain, _ = learn(rows, **settings)
+    search, seen = learn(rows, **settings, has_search=True)
+    splits = [outcome.prepared.split for outcome in (plain, search)]
+    assert splits[0].gate_digest == splits[1].gate_digest
+    assert list(splits[0].parts) == ["train", "calibrate", "gate"]
+    n, parts = sum(splits[1].parts.values()), splits[1].parts
+    rest = n - parts["gate"]
+    for name, share in {"train": 0.625, "tune": 0.1875, "calibrate": 0.1875}.items():
+        assert parts[name] / rest == pytest.approx(share, abs=0.05)
+    places = bundle_table(search, "rows.parquet").column("part").to_pylist()
+    assert places.count("tune") == parts["tune"]
+    assert seen.of("data_split")[0]["parts"] == parts
+
+
 def test_xor_is_learnt_by_boosted_alone(learn):
     boosted, _ = learn("synthetic:xor", "boosted", num_samples=4000)
     best = boosted.prepared.loaded.details["best_accuracy"]

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nethical.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -53,6 +55,36 @@ class Thresholds:
         low = max(block - GRAY_HALF_WIDTH, 0.0)
         high = min(block + GRAY_HALF_WIDTH, 1.0)
         return cls(block, round(low, 12), round(high, 12), CONFIDENCE, rule)
+
+    @classmethod
+    def configured(cls, values: Mapping[str, float]) -> Thresholds:
+        """Return thresholds that a configuration sets, all of them.
+
+        Args:
+            values: block, gray_low, gray_high and confidence, by name.
+
+        Raises:
+            UsageError: One is missing or unknown, or they do not lie in order.
+
+        Example:
+            >>> values = {"block": 0.3, "gray_low": 0.2, "gray_high": 0.5, "confidence": 0.7}
+            >>> Thresholds.configured(values).rule
+            'as configured'
+        """
+        names = ("block", "gray_low", "gray_high", "confidence")
+        if set(values) != set(names):
+            raise UsageError(
+                f"thresholds are given for {', '.join(map(str, values)) or 'nothing'}",
+                mend=f"give each of {', '.join(names)} once, and nothing else",
+            )
+        block, low, high, confidence = (float(values[name]) for name in names)
+        if not (0 < low <= block <= high < 1 and 0 < confidence < 1):
+            raise UsageError(
+                f"thresholds are block {block:g}, gray zone {low:g} to {high:g}, "
+                f"confidence {confidence:g}",
+                mend="give 0 < gray_low <= block <= gray_high < 1 and 0 < confidence < 1",
+            )
+        return cls(block, low, high, confidence, "as configured")
 
     def to_document(self) -> dict[str, Any]:
         """Return the thresholds as JSON values."""

@@ -57,7 +57,7 @@ def fit(
         run: Who listens.
         snapshots: Where a long fit leaves snapshots; None for nowhere.
     """
-    settings = Settings(plan.epochs, plan.batch_size, plan.threads or 1, snapshots)
+    settings = Settings(plan.epochs, plan.batch_size, plan.threads or 1, snapshots, plan.parameters)
     began = time.perf_counter()
     model = catalog.build(plan.model_type, settings).fit(
         table, rng=np.random.default_rng(plan.seed), progress=run.progress
@@ -103,14 +103,7 @@ def calibrate(
     else:
         calibrator = calibrators.fit_to_normals(scores)
         run.warn("no positive row to calibrate on: probability is the percentile among normal rows")
-    y_proba = calibrator.predict(scores)
-    if plan.threshold is None and keeps_budget:
-        recent = _recent_normals(part)
-        thresholds = decisions.within_budget(y_proba[recent], plan.alert_budget)
-    else:
-        thresholds = decisions.choose(
-            part.y, y_proba, min_accuracy=plan.min_accuracy, given=plan.threshold
-        )
+    thresholds = _thresholds(plan, part, calibrator.predict(scores), keeps_budget=keeps_budget)
     fact = Calibrated(calibrator.method, len(part), thresholds.to_document())
     run.record(fact)
     trained = TrainedModel(
@@ -123,6 +116,17 @@ def calibrate(
         prepared.event_log,
     )
     return trained, fact
+
+
+def _thresholds(
+    plan: Plan, part: LabelledTable, y_proba: NDArray[np.float64], *, keeps_budget: bool
+) -> decisions.Thresholds:
+    """Return the thresholds that the plan gives, or those that its rule finds on this part."""
+    if plan.thresholds is not None:
+        return decisions.Thresholds.configured(plan.thresholds)
+    if plan.threshold is None and keeps_budget:
+        return decisions.within_budget(y_proba[_recent_normals(part)], plan.alert_budget)
+    return decisions.choose(part.y, y_proba, min_accuracy=plan.min_accuracy, given=plan.threshold)
 
 
 def _recent_normals(part: LabelledTable) -> NDArray[np.int64]:
@@ -154,7 +158,5 @@ def reference(plan: Plan, prepared: Prepared, run: Run) -> TrainedModel | None:
     part = prepared.parts["calibrate"]
     scores = model.score(part)
     calibrator = calibrators.fit(scores, part.y)
-    thresholds = decisions.choose(
-        part.y, calibrator.predict(scores), min_accuracy=plan.min_accuracy, given=plan.threshold
-    )
+    thresholds = _thresholds(plan, part, calibrator.predict(scores), keeps_budget=False)
     return TrainedModel(plan.slot, plainer, prepared.roles, model, calibrator, thresholds)

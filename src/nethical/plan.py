@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nethical.data.roles import Role, RoleHints
+from nethical.decisions import Thresholds
 from nethical.errors import UsageError
 from nethical.history import NAME
 
@@ -39,11 +40,16 @@ class Plan:
         drop_leaks: Leave suspect columns out.
         accept_leaks: Suspect columns that the user stands for.
         threshold: Block threshold; None to set it by rule.
+        thresholds: All thresholds by name (block, gray_low, gray_high, confidence), in place of
+            the rule and of ``threshold``; None to set them by rule.
         alert_budget: Share of rows that may be alerted.
         windows: How far back an event log is looked at, in days.
         label_delay: Days until the label of an event is known.
         epochs: See ``models.base.Settings``.
         batch_size: See ``models.base.Settings``.
+        parameters: See ``models.base.Settings``; the type's own, checked when the run begins.
+        has_search: Whether rows are set apart, in a part called tune, to choose parameters on;
+            the gate part is the same rows either way.
         threads: Threads of the libraries; None for the free cores.
         seed: Decides everything random.
         name: The production slot; None for the model type.
@@ -71,11 +77,14 @@ class Plan:
     drop_leaks: bool = False
     accept_leaks: tuple[str, ...] = ()
     threshold: float | None = None
+    thresholds: Mapping[str, float] | None = None
     alert_budget: float = 0.01
     windows: tuple[float, ...] = (1.0, 7.0, 30.0)
     label_delay: float = 7.0
     epochs: int = 10
     batch_size: int = 32
+    parameters: Mapping[str, float | int | str] = field(default_factory=dict)
+    has_search: bool = False
     threads: int | None = None
     seed: int = 42
     name: str | None = None
@@ -102,6 +111,13 @@ class Plan:
                     f"--{prefix}{flag.replace('_', '-')} is {value}",
                     mend="give a number between 0 and 1",
                 )
+        if self.thresholds is not None:
+            if self.threshold is not None:
+                raise UsageError(
+                    "both threshold and thresholds set the block threshold",
+                    mend="give one of them",
+                )
+            Thresholds.configured(self.thresholds)
         if not (0 <= self.label_delay <= LARGEST_DAYS):
             raise UsageError(
                 f"--label-delay is {self.label_delay:g}",

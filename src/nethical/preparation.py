@@ -75,8 +75,9 @@ def prepare(plan: Plan, run: Run, *, data_digest: str | None = None) -> Prepared
 
     Raises:
         DataError: The data cannot be had or make no sense, or are not those with this digest.
-        UsageError: The plan names columns that are not there.
+        UsageError: The plan names columns or parameters that are not there.
     """
+    catalog.parameters(plan.model_type, plan.parameters)
     with run.stage("source"):
         source = intake.find(plan, run)
     with run.stage("roles"):
@@ -161,6 +162,7 @@ def _split(
 ) -> tuple[dict[str, LabelledTable], Split]:
     """Return the parts, and how the rows of the table itself were split."""
     normals_suffice = catalog.traits(plan.model_type).learns_from_normals
+    shares = split.SHARES_WITH_SEARCH if plan.has_search else split.SHARES
     strategy, delay_days = plan.split, 0.0
     if past is not None:
         strategy = "temporal" if plan.split == "auto" else plan.split
@@ -173,6 +175,7 @@ def _split(
             strategy=strategy,
             column=plan.split_column,
             seed=plan.seed,
+            shares=shares,
             one_class_suffices=normals_suffice,
             label_delay_days=delay_days,
         )
@@ -190,11 +193,12 @@ def _split(
         )
     if past is not None:
         table = _known_in_time(table, gate, delay_days, run)
+    rest = 1 - shares["gate"]
     how = split.split(
         table,
         strategy=strategy,
         seed=plan.seed,
-        shares={"calibrate": 0.25, "train": 0.75},
+        shares={name: round(share / rest, 12) for name, share in shares.items() if name != "gate"},
         one_class_suffices=normals_suffice,
     )
     parts = {**{name: table.rows(how.mask(name)) for name in how.counts()}, "gate": gate}

@@ -205,6 +205,27 @@ def test_a_run_repeats_byte_equal(command, original):
     assert "DIFFERENT" not in done.out
 
 
+def test_parameters_are_shown_kept_and_repeated(command, tmp_path):
+    words = ("train", *FAST, "--parameter", "n_bins=3", "--parameter", "penalty=1e1")
+    given = {"n_bins": 3, "penalty": 10.0}
+    shown = command(*words, "--dry-run", cwd=tmp_path)
+    assert "[INFO] Parameters: n_bins 3, penalty 10.0" in shown.out
+    told = json.loads(command(*words, "--dry-run", "--json", cwd=tmp_path).out)
+    assert told["plan"]["parameters"] == given
+    assert command(*words, cwd=tmp_path).code == 0
+    first = next((tmp_path / "models" / "versions").iterdir())
+    again = command("train", "--from-run", first / "run.json", "--models-dir", "b", cwd=tmp_path)
+    assert again.code == 0, again.err
+    assert "model.json: byte-equal" in again.out
+    repeated = json.loads((next((tmp_path / "b" / "versions").iterdir()) / "run.json").read_text())
+    assert repeated["plan"]["parameters"] == given
+    steps = [
+        len(t["edges"])
+        for t in json.loads((first / "model.json").read_text())["model"]["card"]["terms"]
+    ]
+    assert max(steps) == 2
+
+
 def test_a_run_on_other_rows_is_no_repetition(command, original, tmp_path):
     _, rows, record = original
     changed = [dict(row) for row in rows]
@@ -220,7 +241,12 @@ def test_a_run_on_other_rows_is_no_repetition(command, original, tmp_path):
 
 def test_a_repeated_run_takes_no_other_plan(command, original):
     folder, _, record = original
-    for further in (("--seed", "8"), ("--threshold", ".5"), ("--positive-label", "1")):
+    for further in (
+        ("--seed", "8"),
+        ("--threshold", ".5"),
+        ("--positive-label", "1"),
+        ("--parameter", "penalty=1"),
+    ):
         done = command("train", "--from-run", record, *further, cwd=folder)
         check_two_lines(done, 2)
         assert further[0] in done.err
@@ -459,6 +485,18 @@ BAD_USE = {
     "two labels": ((*GOOD, "--label-column", "x", "--column", "kind=label"), "label"),
     "two group columns": ((*GOOD, "--column", "x=group", "--group-column", "kind"), "group"),
     "a split without its column": (("--split", "grouped"), "--group-column"),
+    "a parameter without a value": (("--parameter", "n_bins"), "'n_bins'"),
+    "a parameter that is none": (("--parameter", "colour=3"), "'colour'"),
+    "a parameter out of range": (("--parameter", "n_bins=1"), "from 2 to 40"),
+    "a parameter that is no number": (("--parameter", "penalty=nan"), "from 0.01 to 1000"),
+    "a parameter of two values": (
+        ("--parameter", "n_bins=3", "--parameter", "n_bins=4"),
+        "'n_bins'",
+    ),
+    "a parameter of several types": (
+        ("--model-type", "logistic,boosted", "--parameter", "penalty=3"),
+        "--parameter is for one model",
+    ),
     "two sources": ((*GOOD, "--kaggle-dataset", "a/b"), "one source"),
     "two gate parts": (
         (*GOOD, "--split-column", "kind", "--test-data", "{inputs}/good.csv"),

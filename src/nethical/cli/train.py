@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nethical.cli.flags import DEFAULT_DRIFT_DIR, DEFAULT_WINDOW, audit_path
-from nethical.cli.train_flags import ABSENT_PARTS, add_flags, flag_name
+from nethical.cli.train_flags import ABSENT_PARTS, add_flags, columns, flag_name, parameters
 from nethical.errors import DataError, NethicalError, RefusedError, UsageError
 from nethical.models.catalog import names
 
@@ -201,8 +201,8 @@ def _fail_on_refusal(given: dict[str, Any], outcomes: Sequence[Outcome]) -> None
 
 def _run_several(types: Sequence[str], given: dict[str, Any], console: Console) -> int:
     """Train one model of each type; a type that fails does not keep the others from it."""
-    if "from_run" in given or "name" in given:
-        flag = "--from-run" if "from_run" in given else "--name"
+    if alone := [name for name in ("from_run", "name", "parameter") if name in given]:
+        flag = flag_name(alone[0])
         raise UsageError(
             f"{flag} is for one model, and {len(types)} types were named",
             mend=f"leave {flag} out, or name one --model-type",
@@ -329,7 +329,8 @@ def _plan(given: dict[str, Any]) -> Plan:
         data=given.get("data"),
         kaggle_datasets=tuple(given.get("kaggle", ())),
         synthetic_fallback=not given.get("no_synthetic_fallback", False),
-        columns=_columns(given),
+        parameters=parameters(given),
+        columns=columns(given),
         positive_labels=tuple(given.get("positive", ())),
         split=given.get("split", "auto"),
         challenge_data=tuple(given.get("challenge", ())),
@@ -358,27 +359,6 @@ SAME_NAMES = (
     "replace",
     "models_dir",
 )
-
-
-def _columns(given: dict[str, Any]) -> dict[str, str]:
-    """Return the role of each column that a flag names."""
-    columns: dict[str, str] = {}
-    pairs = [pair.rpartition("=")[::2] for pair in given.get("column", ())]
-    pairs += [
-        (given[f"{role}_column"], role)
-        for role in ("label", "group", "time")
-        if f"{role}_column" in given
-    ]
-    pairs += [(name, "fairness") for name in given.get("fairness", ())]
-    for name, role in pairs:
-        if not name:
-            raise UsageError(f"--column {role!r} has no role", mend="write --column NAME=ROLE")
-        if columns.setdefault(name, role) != role:
-            raise UsageError(
-                f"column {name!r} is given as {columns[name]} and as {role}",
-                mend="give it one role",
-            )
-    return columns
 
 
 # With --from-run the plan is the stored one; these flags say nothing of it, or may differ.
@@ -445,6 +425,9 @@ def _dry_run(
     from nethical.preparation import prepare
 
     prepared = prepare(plan, listening, data_digest=data_digest)
+    if plan.parameters:
+        told = ", ".join(f"{name} {value}" for name, value in plan.parameters.items())
+        console.info(f"Parameters: {told}")
     console.info("Dry run: nothing is trained, nothing is written")
     return {
         "plan": plan.to_document(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nethical.cli.flags import DEFAULT_WINDOW, add_audit_flags, add_drift_dir
 from nethical.errors import UsageError
@@ -11,7 +11,7 @@ from nethical.models.catalog import names
 if TYPE_CHECKING:
     import argparse
 
-__all__ = ["ABSENT_PARTS", "add_flags", "flag_name"]
+__all__ = ["ABSENT_PARTS", "add_flags", "columns", "flag_name", "parameters"]
 
 # Flags of parts that are not in this release: taken, and answered with one clear line.
 ABSENT_PARTS = {
@@ -63,6 +63,13 @@ def _training_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--epochs", type=int, default=10, help="training epochs")
     parser.add_argument("--batch-size", type=int, default=32, help="rows per gradient step")
+    parser.add_argument(
+        "--parameter",
+        action="append",
+        type=_parameter,
+        metavar="NAME=VALUE",
+        help="a training parameter of the model type (repeatable)",
+    )
     parser.add_argument("--num-samples", type=int, help="rows to generate or draw (default: 10000)")
     parser.add_argument("--seed", type=int, default=42, help="decides everything random")
     parser.add_argument(
@@ -197,6 +204,61 @@ def _output_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--json", action="store_true", help="one JSON document on stdout")
     group.add_argument("--quiet", action="store_true", help="warnings and the verdict only")
     group.add_argument("--verbose", action="store_true", help="every fact as it is recorded")
+
+
+def _parameter(text: str) -> tuple[str, float | int | str]:
+    """Read the name and the value of a parameter: a whole number, a number, or a word."""
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise UsageError(f"--parameter is {text!r}", mend="write --parameter NAME=VALUE")
+    for number in (int, float):
+        try:
+            return name, number(value)
+        except ValueError:
+            continue
+    return name, value
+
+
+def parameters(given: dict[str, Any]) -> dict[str, float | int | str]:
+    """Return the parameters that were given.
+
+    Raises:
+        UsageError: One is given two values.
+    """
+    values: dict[str, float | int | str] = {}
+    for name, value in given.get("parameter", ()):
+        if name in values and values[name] != value:
+            raise UsageError(
+                f"the parameter {name!r} is given as {values[name]} and as {value}",
+                mend="give it one value",
+            )
+        values[name] = value
+    return values
+
+
+def columns(given: dict[str, Any]) -> dict[str, str]:
+    """Return the role of each column that a flag names.
+
+    Raises:
+        UsageError: One is given no role, or two.
+    """
+    roles: dict[str, str] = {}
+    pairs = [pair.rpartition("=")[::2] for pair in given.get("column", ())]
+    pairs += [
+        (given[f"{role}_column"], role)
+        for role in ("label", "group", "time")
+        if f"{role}_column" in given
+    ]
+    pairs += [(name, "fairness") for name in given.get("fairness", ())]
+    for name, role in pairs:
+        if not name:
+            raise UsageError(f"--column {role!r} has no role", mend="write --column NAME=ROLE")
+        if roles.setdefault(name, role) != role:
+            raise UsageError(
+                f"column {name!r} is given as {roles[name]} and as {role}",
+                mend="give it one role",
+            )
+    return roles
 
 
 def _days(text: str) -> tuple[float, ...]:
