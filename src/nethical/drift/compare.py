@@ -182,15 +182,17 @@ def analyse(
     compared = _adjusted([_compare(base, other, settings, folder) for other in others])
     verdict, message = _together(compared)
     everyone = (base, *others)
+    grouped = [cohort for cohort in everyone if cohort.summary.groups]
     return Analysis(
         everyone,
         settings,
         compared,
         _homogeneity(everyone),
         {
-            cohort.cohort_id: fairness.disparities(cohort.summary, alpha=settings.alpha)
-            for cohort in everyone
-            if cohort.summary.groups
+            cohort.cohort_id: fairness.disparities(
+                cohort.summary, alpha=settings.alpha / len(grouped)
+            )
+            for cohort in grouped
         },
         verdict,
         message,
@@ -232,7 +234,8 @@ def _compare(reference: Cohort, current: Cohort, settings: Settings, folder: Pat
     verdict = verdict_of(effects) if kind not in {Kind.RETRAIN, Kind.NOTHING_NEW} else None
     groups: tuple[GroupTest, ...] = ()
     if kind == Kind.OTHER_ROWS:
-        groups = fairness.changes(reference.summary, current.summary, alpha=settings.alpha)
+        each = settings.alpha / settings.comparisons
+        groups = fairness.changes(reference.summary, current.summary, alpha=each)
     return Comparison(
         kind,
         reference.cohort_id,

@@ -79,7 +79,9 @@ class Settings:
     """How a report judges.
 
     Args:
-        alpha: Probability of any false alarm in the whole report, in (0, 1).
+        alpha: Probability of any false verdict of drift in the whole report, in (0, 1); as large,
+            each, is that of any false alarm about groups that differ, and about groups that
+            changed.
         margins: The largest change that does not matter, by effect, each in (0, 1).
         comparisons: How many comparisons share alpha.
 
