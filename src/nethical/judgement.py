@@ -219,9 +219,12 @@ def _succession(
 ) -> tuple[Comparison | None, str | None, bool, str]:
     """Return how the newcomer does beside the current model, and whether it takes its place."""
     path = registry.current(plan.slot)
-    if path is None:
-        passed = decision.verdict == gate.Verdict.PASS
-        return None, None, passed, "the first to pass" if passed else "the gate did not pass it"
+    if plan.as_candidate or path is None:
+        passed = decision.verdict == gate.Verdict.PASS and not plan.as_candidate
+        reason = "the first to pass" if passed else "the gate did not pass it"
+        if plan.as_candidate:
+            reason = "its configuration waits for the promotion gate"
+        return None, None if path is None else path.name, passed, reason
     verified = registry.verify(path.name)
     incumbent = TrainedModel.from_files(verified.files)
     record = verified.document("run.json")

@@ -57,6 +57,8 @@ class Plan:
         max_ece: The gate's largest calibration error.
         min_accuracy: The gate's smallest accuracy.
         models_dir: Where models are published.
+        as_candidate: Publish as a candidate whatever the gate says, as the promotion gate of
+            configurations decides what becomes of it.
 
     Raises:
         UsageError: A value makes no sense.
@@ -92,6 +94,7 @@ class Plan:
     max_ece: float = 0.08
     min_accuracy: float = 0.85
     models_dir: str = "models"
+    as_candidate: bool = False
 
     def __post_init__(self) -> None:
         whole = {"epochs": 1, "batch_size": 1, "num_samples": 1, "threads": 1, "seed": 0}

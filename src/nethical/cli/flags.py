@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_AUDIT_PATH",
     "DEFAULT_DRIFT_DIR",
+    "DEFAULT_STORAGE",
     "DEFAULT_WINDOW",
+    "TECHNIQUES",
     "add_audit_flags",
     "add_drift_dir",
     "add_registry_flags",
+    "add_storage_flag",
     "audit_path",
     "audited",
 ]
@@ -30,6 +33,8 @@ __all__ = [
 DEFAULT_AUDIT_PATH = "training_audit_logs"
 DEFAULT_DRIFT_DIR = "training_drift_reports"
 DEFAULT_WINDOW = "week"
+DEFAULT_STORAGE = "training_governance_data"
+TECHNIQUES = ("random_search", "grid_search", "evolutionary")
 
 
 def add_registry_flags(parser: argparse.ArgumentParser) -> None:
@@ -80,6 +85,16 @@ def add_drift_dir(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> 
         metavar="DIR",
         default=DEFAULT_DRIFT_DIR,
         help="folder of drift reports and cohorts (default: %(default)s)",
+    )
+
+
+def add_storage_flag(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add where configurations and reviews are kept."""
+    parser.add_argument(
+        "--phase89-storage",
+        metavar="DIR",
+        default=DEFAULT_STORAGE,
+        help="the governance store: a folder, or the URL of a database (default: %(default)s)",
     )
 
 

@@ -24,6 +24,8 @@ COMMANDS = {
     "models": "the registry: list, show, verify, promote, roll back, export, prune",
     "audit": "verify the audit log, read it, prove what it holds",
     "drift": "cohorts of scored rows: add, list, compare, report, watch",
+    "govern": "configurations, searches, the promotion gate, what was moved",
+    "review": "what people decided about single cases",
     "keys": "your keys, and whose others are believed",
 }
 INTERRUPTED = 130

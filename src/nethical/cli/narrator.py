@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 __all__ = ["Narrator", "criterion_line", "metric_rows", "shorter_past"]
 
 MARKS = {"PASS": "✓", "FAIL": "✗", "INSUFFICIENT_EVIDENCE": "?"}
+GATE_WORDS = {
+    "PASS": "PASSED",
+    "FAIL": "FAILED",
+    "INSUFFICIENT_EVIDENCE": "INSUFFICIENT_EVIDENCE",
+}
+ALL_TERMS = 4
 SHOWN_ROLES = 40
 HEADLINE = (
     *("accuracy", "precision", "recall", "f1", "roc_auc", "average_precision"),
@@ -34,15 +40,21 @@ class Narrator:
     Args:
         console: Where to print.
         verbose: Print every other fact too, as JSON.
+        only: Kinds of facts to tell; all if empty.
     """
 
-    def __init__(self, console: Console, *, verbose: bool = False) -> None:
+    def __init__(
+        self, console: Console, *, verbose: bool = False, only: tuple[type[facts.Fact], ...] = ()
+    ) -> None:
         self._console = console
         self._verbose = verbose
+        self._only = only or (facts.Fact,)
 
     def record(self, fact: facts.Fact, *, run_id: str, at: datetime) -> None:
         """Print a fact."""
         del run_id, at
+        if not isinstance(fact, self._only):
+            return
         self._say(fact)
         if self._verbose:
             import json
@@ -216,8 +228,84 @@ class Narrator:
         self._console.info(f"Drift report: {fact.report_path} (and .html, .md beside it)")
 
     @_say.register
+    def _(self, fact: facts.ConfigurationRecorded) -> None:
+        self._console.info(f"Configuration ID: {fact.configuration_id}")
+        score = _number(fact.fitness_score)
+        missing = "" if fact.human_agreement is not None else ": agreement unknown"
+        terms = "" if fact.terms == ALL_TERMS else f" ({fact.terms} of {ALL_TERMS} terms{missing})"
+        self._console.info(f"Metrics recorded. Fitness score: {score}{terms}")
+
+    @_say.register
+    def _(self, fact: facts.SearchCompleted) -> None:
+        self._console.info(f"Optimization completed. Evaluated {fact.trials} configurations")
+        if fact.trials < fact.iterations:
+            self._console.info(f"The grid has {fact.trials} points; {fact.iterations} were asked")
+        if fact.failed:
+            self._console.warn(f"{fact.failed} of them could not be trained")
+        if self._console.quiet or not fact.top:
+            return
+        self._console.line()
+        self._console.info(f"Top {len(fact.top)} Configurations:")
+        for place, trial in enumerate(fact.top, 1):
+            self._console.line(f"  {place}. {trial['name']}")
+            self._console.line(f"     Fitness: {_number(trial['fitness'])}")
+            recall, precision = _number(trial["recall"], ".3f"), _number(trial["precision"], ".3f")
+            self._console.line(f"     Recall: {recall}, Precision: {precision}")
+            self._console.line(f"     FP Rate: {_number(trial['false_positive_rate'], '.3f')}")
+        self._console.info("(without agreement, which is asked of the best one only)")
+        if fact.best is not None and fact.best["name"] != fact.top[0]["name"]:
+            self._console.info(
+                f"Most recall within the limits of the gate: {fact.best['name']} "
+                f"(recall {_number(fact.best['recall'], '.3f')})"
+            )
+
+    @_say.register
+    def _(self, fact: facts.PromotionDecided) -> None:
+        self._console.line(f"[INFO] Promotion gate: {GATE_WORDS[fact.verdict]}")
+        for line in fact.criteria:
+            self._console.line(f"  - {gate_line(line)}")
+        if fact.left_out:
+            self._console.info(f"{fact.left_out:,} rows that a side learnt from were left out")
+        if fact.k > 1:
+            self._console.info(
+                f"Configuration {fact.k} that is judged on these rows, so each bound holds with "
+                f"{1 - fact.alpha:.2%}"
+            )
+
+    @_say.register
+    def _(self, fact: facts.ConfigurationMoved) -> None:
+        if self._verbose:
+            self._console.info(f"{fact.configuration_id} is {fact.status}: {fact.reason}")
+
+    @_say.register
     def _(self, fact: facts.Warned) -> None:
         self._console.warn(fact.message)
+
+
+def gate_line(line: dict[str, Any]) -> str:
+    """Return a criterion of the promotion gate as one line, in the words that scripts know."""
+    unit = "ms" if line["name"] == "Latency increase" else ""
+    form = ".1f" if unit else ".3f"
+    text = f"{MARKS[line['verdict']]} {line['name']}: "
+    if line["estimate"] is None:
+        return text + ("unknown" if not line["note"] else f"unknown ({line['note']})")
+    sign = ">=" if line["name"] in {"Recall gain", "Human agreement"} else "<="
+    limit = f"{line['limit']:.1f}ms" if unit else f"{line['limit']:g}"
+    text += f"{_plain(line['estimate'], form)}{unit} {sign} {limit}"
+    told = [f"n = {line['n']:,}"]
+    if line["bound"] is not None:
+        told.insert(0, f"bound {_plain(line['bound'], form)}{unit}")
+    if line["needed"]:
+        told.append(f"about {line['needed']:,} more needed")
+    if line["note"]:
+        told.append(line["note"])
+    return f"{text} ({', '.join(told)})"
+
+
+def _plain(value: float, form: str) -> str:
+    """Return a number without the sign of a negative zero."""
+    text = f"{value:{form}}"
+    return text.removeprefix("-") if float(text) == 0 else text
 
 
 def shorter_past(event_log: EventLog) -> str:

@@ -14,6 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nethical.cli.flags import DEFAULT_DRIFT_DIR, DEFAULT_WINDOW, audit_path
+from nethical.cli.governed import (
+    GOVERNANCE,
+    SEARCH,
+    TOLD_OF_A_CANDIDATE,
+    check_governance,
+    check_store,
+    govern,
+    judge_candidate,
+)
 from nethical.cli.train_flags import ABSENT_PARTS, add_flags, columns, flag_name, parameters
 from nethical.errors import DataError, NethicalError, RefusedError, UsageError
 from nethical.models.catalog import names
@@ -23,6 +32,7 @@ if TYPE_CHECKING:
 
     from nethical.audit.sink import AuditSink, RunAudit
     from nethical.cli.console import Console
+    from nethical.cli.governed import Governed
     from nethical.drift.report import Written
     from nethical.drift.tracking import DriftTracking
     from nethical.pipeline import Outcome
@@ -51,6 +61,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     _refuse_absent(given)
     audit_path(given)
     _check_tracking(given)
+    check_governance(given)
+    check_store(given)
     types = _types(given)
     if len(types) > 1:
         return _run_several(types, given, console)
@@ -73,10 +85,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 @dataclass(frozen=True)
 class Trained:
-    """A run that came to its end: what it led to, its drift report and its audit, if asked for."""
+    """A run that came to its end: what it led to, and what stands beside it, if asked for."""
 
     outcome: Outcome
     drift: Written | None = None
+    governed: Governed | None = None
     audit: RunAudit | None = None
 
 
@@ -107,10 +120,29 @@ def _train(
             plan, run=listening, data_digest=data_digest, resume=given.get("resume", False)
         )
         drift = tracking.finish(outcome, listening) if tracking else None
+        governed = govern(outcome, given, listening, console)
+    if governed is not None and governed.candidate is not None:
+        governed, audit = _try_candidate(governed, given, console)
     if audit is None or audit.audit is None:
-        return Trained(outcome, drift)
+        return Trained(outcome, drift, governed)
     tell_audit(audit.audit, console)
-    return Trained(outcome, drift, audit.audit)
+    return Trained(outcome, drift, governed, audit.audit)
+
+
+def _try_candidate(
+    governed: Governed, given: dict[str, Any], console: Console
+) -> tuple[Governed, AuditSink | None]:
+    """Train the best configuration of a search in a run of its own, and judge it."""
+    from nethical.cli.console import Console as Plain
+    from nethical.cli.narrator import Narrator
+    from nethical.run import Run
+
+    silent = Plain(json_output=console.json_output, quiet=True)
+    with ExitStack() as stack:
+        audit = _audit(given, silent, stack)
+        narrator = Narrator(console, only=TOLD_OF_A_CANDIDATE)
+        listening = Run([*([audit] if audit else []), narrator])
+        return judge_candidate(governed, given, listening, console), audit
 
 
 def _audit(given: dict[str, Any], console: Console, stack: ExitStack) -> AuditSink | None:
@@ -330,6 +362,7 @@ def _plan(given: dict[str, Any]) -> Plan:
         kaggle_datasets=tuple(given.get("kaggle", ())),
         synthetic_fallback=not given.get("no_synthetic_fallback", False),
         parameters=parameters(given),
+        has_search=given.get("optimize_config", False),
         columns=columns(given),
         positive_labels=tuple(given.get("positive", ())),
         split=given.get("split", "auto"),
@@ -367,6 +400,9 @@ BESIDE_A_STORED_PLAN = {
     *("models_dir", "name", "resume", "enable_audit", "audit_path", "anchor"),
     "enable_drift_tracking",
     *TRACKING,
+    "enable_phase89",
+    *GOVERNANCE,
+    *SEARCH,
 }
 DEFAULTS = {
     "epochs": 10,
@@ -442,6 +478,7 @@ def _dry_run(
 def document(trained: Trained) -> dict[str, Any]:
     """Return what ``--json`` prints of a run."""
     outcome, drift, audit = trained.outcome, trained.drift, trained.audit
+    governed = trained.governed
     judged = outcome.judged
     overtaken = judged.promote and not outcome.published.promoted
     return {
@@ -479,5 +516,5 @@ def document(trained: Trained) -> dict[str, Any]:
             "path": str(drift.path),
             "verdict": drift.verdict.value,
         },
-        "governance": None,
+        "governance": governed and governed.to_document(),
     }

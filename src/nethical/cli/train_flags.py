@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nethical.cli.flags import DEFAULT_WINDOW, add_audit_flags, add_drift_dir
+from nethical.cli.flags import (
+    DEFAULT_WINDOW,
+    TECHNIQUES,
+    add_audit_flags,
+    add_drift_dir,
+    add_storage_flag,
+)
 from nethical.errors import UsageError
 from nethical.models.catalog import names
 
@@ -15,20 +21,8 @@ __all__ = ["ABSENT_PARTS", "add_flags", "columns", "flag_name", "parameters"]
 
 # Flags of parts that are not in this release: taken, and answered with one clear line.
 ABSENT_PARTS = {
-    "Phase 8-9 governance": (
-        "enable_phase89",
-        "phase89_storage",
-        "optimize_config",
-        "optimization_technique",
-        "optimization_iterations",
-        "waive_agreement",
-    ),
-    "the distributed engine": ("engine", "engine_address", "workers", "memory"),
+    "the distributed engine": ("engine", "engine_address", "memory"),
 }
-ABSENT_SWITCHES = (
-    "enable_phase89",
-    "optimize_config",
-)
 # Flags whose name in the parsed arguments is another.
 RENAMED = {
     "kaggle": "kaggle_dataset",
@@ -46,6 +40,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     _gate_flags(parser.add_argument_group("gate and registry"))
     add_audit_flags(parser.add_argument_group("audit log"), anchors=True)
     _drift_flags(parser.add_argument_group("drift tracking"))
+    _governance_flags(parser.add_argument_group("Phase 8-9 governance"))
     _absent_flags(parser.add_argument_group("parts that are not in this release"))
     _output_flags(parser.add_argument_group("output"))
 
@@ -189,15 +184,37 @@ def _drift_flags(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def _governance_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--enable-phase89",
+        action="store_true",
+        help="store the configuration, and judge it against the one in production",
+    )
+    add_storage_flag(group)
+    group.add_argument(
+        "--optimize-config", action="store_true", help="search for a better configuration"
+    )
+    group.add_argument(
+        "--optimization-technique",
+        choices=TECHNIQUES,
+        default=TECHNIQUES[0],
+        help="how to search",
+    )
+    group.add_argument(
+        "--optimization-iterations", type=int, default=20, help="how many configurations to try"
+    )
+    group.add_argument("--workers", type=int, default=1, help="processes that try configurations")
+    group.add_argument(
+        "--waive-agreement", metavar="REASON", help="promote without reviews by people"
+    )
+
+
 def _absent_flags(group: argparse._ArgumentGroup) -> None:
     """Take the flags of parts that are still to come, so that none is ever silently ignored."""
     for part, flags in ABSENT_PARTS.items():
         for flag in flags:
-            name, summary = flag_name(flag), f"{part}; not in this release"
-            if flag in ABSENT_SWITCHES:
-                group.add_argument(name, action="store_true", help=summary)
-            else:
-                group.add_argument(name, metavar="...", help=summary)
+            summary = f"{part}; not in this release"
+            group.add_argument(flag_name(flag), metavar="...", help=summary)
 
 
 def _output_flags(group: argparse._ArgumentGroup) -> None:

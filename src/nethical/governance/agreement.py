@@ -5,13 +5,12 @@ misjudged by .14. Each case therefore carries the probability at which it entere
 and counts for as many decisions as it stands for.
 
 Reference:
-    Horvitz and Thompson 1952; Hajek 1971 (the ratio); the variance is that of the linearised
-    ratio within strata, which takes strata of few cases for what they are.
+    Horvitz and Thompson 1952; Hajek 1971 (the ratio); Agresti and Coull 1998 (two cases more
+    of each kind). The variance is that of the linearised ratio, where each case enters by chance.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Agreement", "agreement"]
 
 LEVEL = 0.95
+MORE = 2
 
 
 @dataclass(frozen=True)
@@ -63,17 +63,32 @@ def agreement(
     if n == 0:
         return None
     weight = 1 / inclusion_probability
-    estimate = float(np.sum(weight * agrees) / np.sum(weight))
-    influence = weight * (agrees - estimate) / np.sum(weight)
-    variance = 0.0
+    total = float(np.sum(weight))
+    estimate = float(np.sum(weight * agrees)) / total
+    influence = weight * (agrees - estimate) / total
+    variance = smoothed = 0.0
     names = np.asarray(strata)
     for stratum in np.unique(names):
-        part = influence[names == stratum]
-        if len(part) == 1:  # nothing is known of its spread: it may be all of it
-            variance += float(part[0] ** 2 + (weight[names == stratum][0] / np.sum(weight)) ** 2)
-        else:
-            variance += len(part) / (len(part) - 1) * float(np.sum((part - part.mean()) ** 2))
-    units = n if variance <= 0 else min(estimate * (1 - estimate) / variance, n)
-    units = max(units, 1.0) if math.isfinite(units) else float(n)
-    exact = clopper_pearson(estimate * units, units, level=LEVEL)
+        rows = names == stratum
+        share = float(np.sum(weight[rows])) / total
+        likely = (float(np.sum(agrees[rows])) + MORE) / (int(np.sum(rows)) + 2 * MORE)
+        between = float(np.sum(rows)) * float(influence[rows].mean()) ** 2
+        variance += _spread(influence[rows], share, likely) + between
+        smoothed += share * likely
+    binomial = max(estimate * (1 - estimate), smoothed * (1 - smoothed))
+    units = max(min(binomial / variance, n), 1.0)
+    exact = clopper_pearson(min(estimate, 1.0) * units, units, level=LEVEL)
     return Agreement(Interval(estimate, exact.low, exact.high), n, left_out)
+
+
+def _spread(influence: NDArray[np.float64], share: float, likely: float) -> float:
+    """Return the variance that a stratum of this share of all decisions adds.
+
+    Few cases that all agree show no spread, which is no proof that there is none: with ten
+    audits a bound of 95 % held in 59 to 90 %. So it is at least that of the likely agreement.
+    """
+    k = len(influence)
+    if k == 1:  # nothing is known of its spread: it may be all of it
+        return share**2
+    seen = k / (k - 1) * float(np.sum((influence - influence.mean()) ** 2))
+    return max(seen, share**2 * likely * (1 - likely) / k)

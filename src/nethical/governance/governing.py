@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nethical.data import files
+from nethical.data.table import LabelledTable, table_digest
 from nethical.decisions import Thresholds
 from nethical.errors import DataError, UsageError
 from nethical.facts import (
@@ -42,8 +44,9 @@ from nethical.registry import user
 from nethical.trained import TrainedModel
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from nethical.bundle import Bundle
-    from nethical.data.table import LabelledTable
     from nethical.governance.store import GovernanceStore
     from nethical.pipeline import Outcome
     from nethical.registry import Registry
@@ -212,6 +215,12 @@ class Governance:
         bundle = self.registry.verify(reference)
         return bundle, TrainedModel.from_files(bundle.files)
 
+    def comparable(self, candidate: Bundle, baseline: Bundle) -> bool:
+        """Return whether two models are of two configurations, and read the same table."""
+        models = [TrainedModel.from_files(bundle.files) for bundle in (candidate, baseline)]
+        same = configuration_of(candidate).digest == configuration_of(baseline).digest
+        return not same and reads(models[0]) == reads(models[1])
+
     def judge(
         self,
         candidate: Bundle,
@@ -272,6 +281,58 @@ class Governance:
             return Judged(ours.configuration_id, decision, baseline.model_id, promoted=False)
         self._install(ours, candidate, baseline, number)
         return Judged(ours.configuration_id, decision, baseline.model_id, promoted=True)
+
+    def judge_on(self, configuration_id: str, data: Path, *, waiver: str, policy: Policy) -> Judged:
+        """Judge a configuration on the labelled rows of a table.
+
+        Args:
+            configuration_id: What may take the place of what is in production.
+            data: The table.
+            waiver: See ``judge``.
+            policy: See ``judge``.
+
+        Raises:
+            UsageError: Nobody trained it, or nothing is in production under its name.
+        """
+        configuration = self.store.find(configuration_id)
+        measured = self.store.evaluations(configuration.configuration_id)
+        if not measured:
+            raise UsageError(
+                f"{configuration.configuration_id} has no model",
+                mend="train it: the search that found it tells its parameters",
+            )
+        candidate = self.registry.verify(measured[-1].model_id)
+        name = str(candidate.claims["name"])
+        current = self.registry.current(name)
+        if current is None:
+            raise UsageError(
+                f"{name} has nothing in production to compare with",
+                mend="put a version into production with `nethical models promote`",
+            )
+        model = TrainedModel.from_files(candidate.files)
+        frame = files.load(data)
+        table, _ = LabelledTable.read(model.table(frame).frame, model.roles)
+        return self.judge(
+            candidate,
+            self.registry.verify(current.name),
+            table,
+            table_digest(frame),
+            waiver=waiver,
+            policy=policy,
+        )
+
+    def move(self, configuration_id: str, status: str, *, reason: str) -> str:
+        """Make a configuration shadow, or reject it, under the name of its last model."""
+        configuration = self.store.find(configuration_id)
+        found = configuration.configuration_id
+        measured = self.store.evaluations(found)
+        if not measured:
+            raise UsageError(f"{found} has no model", mend="train it first")
+        last = measured[-1]
+        moved = Move(found, Status(status), last.model_id, user(), reason)
+        self.store.move(last.name, moved)
+        self.run.record(ConfigurationMoved(found, last.name, status, last.model_id, user(), reason))
+        return found
 
     def _evidence(
         self, candidate: Bundle, baseline: Bundle, table: LabelledTable, waiver: str

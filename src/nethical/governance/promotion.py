@@ -20,7 +20,12 @@ import numpy as np
 
 from nethical.errors import UsageError
 from nethical.gate import Verdict
-from nethical.metrics.intervals import Interval, mean_interval, normal_quantile
+from nethical.metrics.intervals import (
+    Interval,
+    cluster_sums,
+    normal_quantile,
+    quantile,
+)
 from nethical.metrics.paired import mid_p, paired_rate_difference
 
 if TYPE_CHECKING:
@@ -176,11 +181,32 @@ def _difference(
     baseline: Mask, candidate: Mask, clusters: NDArray[np.int64] | None, level: float
 ) -> Interval:
     """Return how much oftener the candidate calls a row positive, with bounds."""
-    if clusters is not None:
-        return mean_interval(candidate.astype(np.float64) - baseline, clusters, level=level)
     both, only_a, only_b = _pairs(baseline, candidate)
     neither = len(baseline) - both - only_a - only_b
-    return paired_rate_difference(both, only_a, only_b, neither, level=level)
+    if clusters is None:
+        return paired_rate_difference(both, only_a, only_b, neither, level=level)
+    effect, groups = _design_effect(candidate.astype(np.float64) - baseline, clusters)
+    counts = (count / effect for count in (both, only_a, only_b, neither))
+    from scipy.special import ndtr
+
+    likewise = float(ndtr(quantile(level, groups)))  # whose normal quantile is Student's
+    return paired_rate_difference(*counts, level=likewise)
+
+
+def _design_effect(change: NDArray[np.float64], clusters: NDArray[np.int64]) -> tuple[float, int]:
+    """Return for how many rows one stands, since rows of a cluster are alike, and the clusters.
+
+    Where nothing changes no spread is seen, and each cluster is one observation: the mean's own
+    spread would be 0 there, and passed a rise of .02 in half of all gate parts of 30 clusters.
+    """
+    n, mean = len(change), float(np.mean(change))
+    sums = cluster_sums(change - mean, clusters)
+    groups = len(sums)
+    independent = float(np.mean(change**2)) - mean**2
+    if independent <= 0:
+        return n / groups, groups
+    clustered = groups / (groups - 1) * float(np.sum(sums**2)) / n
+    return max(clustered / independent, 1.0), groups
 
 
 def _pairs(baseline: Mask, candidate: Mask) -> tuple[int, int, int]:

@@ -3,8 +3,8 @@
 A trial trains on the train part, is calibrated as any model is, scores the tune part, and its
 thresholds are solved exactly there. The gate part is never read. Optuna only proposes; the
 store is the record, and a study that was interrupted asks for the same trials again, takes what
-is known from the store, and goes on. A round always asks for the same number of trials, so one
-worker or many, or a new start, make no difference.
+is known from the store, and goes on. How many trials are asked for at once depends on the
+technique alone (all, or a generation), so one worker or many, or a new start, make no difference.
 
 Reference:
     Bergstra and Bengio 2012 (random search); Deb, Pratap, Agarwal and Meyarivan 2002 (NSGA-II).
@@ -41,7 +41,7 @@ from nethical.threads import one_blas_thread
 from nethical.trained import TrainedModel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -63,7 +63,7 @@ __all__ = [
 ]
 
 TECHNIQUES = ("random_search", "grid_search", "evolutionary")
-ROUND = 4
+STORED_AT_ONCE = 4
 SMALLEST_POPULATION = 4
 GENERATIONS = 5
 PARTS = ("train", "calibrate", "tune")
@@ -181,25 +181,26 @@ def search(  # noqa: PLR0913 - what is searched, how, and where it is kept
     trials: list[Trial] = []
     with _parts(prepared, workers) as parts:
         task = partial(_evaluate, parts, plan.to_document(), limits)
-        while batch := proposals.ask(min(ROUND, iterations - len(trials))):
-            first = len(trials) + 1
-            numbers = range(first, first + len(batch))
-            missing = [n for n in numbers if n not in known]
-            found = local.run(task, [batch[n - first] for n in missing], workers=workers)
-            fresh = [
-                (number, batch[number - first], outcome)
-                for number, outcome in zip(missing, found, strict=True)
-            ]
-            if fresh:
-                store.record_trials(study_id, fresh)
-            outcomes = {number: outcome for number, _, outcome in fresh}
-            for number, parameters in zip(numbers, batch, strict=True):
-                outcome = outcomes.get(number) or known[number][1]
+        while batch := proposals.ask():
+            numbered = list(enumerate(batch, len(trials) + 1))
+            missing = [(number, values) for number, values in numbered if number not in known]
+            found = local.run(task, [values for _, values in missing], workers=workers)
+            for fresh in _in_lots(zip(missing, found, strict=True)):
+                store.record_trials(study_id, [(n, v, outcome) for (n, v), outcome in fresh])
+                known |= {number: (values, outcome) for (number, values), outcome in fresh}
+                progress("search", max(known), iterations)
+            for number, values in numbered:
                 name = f"{technique.partition('_')[0]}_v{number}"
-                trials.append(Trial(number, name, parameters, outcome))
-            proposals.tell(trials[first - 1 :])
-            progress("search", len(trials), iterations)
+                trials.append(Trial(number, name, values, known[number][1]))
+            proposals.tell(trials[-len(batch) :])
     return study_id, trials
+
+
+def _in_lots(found: Iterable[Any]) -> Iterator[list[Any]]:
+    """Yield what comes in lots of a few, so that a store is written now and then."""
+    iterator = iter(found)
+    while lot := list(itertools.islice(iterator, STORED_AT_ONCE)):
+        yield lot
 
 
 def _checked(
@@ -249,19 +250,26 @@ def _identity(
 class _Proposer:
     """Asks Optuna, in memory, for the next trials, and tells it how they went."""
 
-    def __init__(self, sampler: Any, space: Sequence[Parameter], iterations: int) -> None:  # noqa: ANN401 - of Optuna
+    def __init__(
+        self,
+        sampler: Any,  # noqa: ANN401 - of Optuna
+        space: Sequence[Parameter],
+        iterations: int,
+        at_once: int,
+    ) -> None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._study = optuna.create_study(direction="maximize", sampler=sampler)
         self._distributions = {p.name: _distribution(p) for p in space}
         self._left = iterations
+        self._at_once = at_once
         self._asked: list[Any] = []
         self._study.enqueue_trial({p.name: p.default for p in space})
 
-    def ask(self, n: int) -> Sequence[Values]:
+    def ask(self) -> Sequence[Values]:
         """Return the parameters of the next trials, none when enough were asked for."""
-        n = min(n, self._left)
+        n = min(self._at_once, self._left)
         self._left -= n
         self._asked = [self._study.ask(self._distributions) for _ in range(n)]
         return [dict(trial.params) for trial in self._asked]
@@ -293,9 +301,9 @@ class _Grid:
         names = [parameter.name for parameter in space]
         self._points = [dict(zip(names, points[place], strict=True)) for place in order]
 
-    def ask(self, n: int) -> Sequence[Values]:
-        """Return the next points, none when all were asked for."""
-        batch, self._points = self._points[:n], self._points[n:]
+    def ask(self) -> Sequence[Values]:
+        """Return all points, and none when they were asked for."""
+        batch, self._points = self._points, []
         return batch
 
     def tell(self, trials: Sequence[Trial]) -> None:
@@ -314,10 +322,10 @@ def _proposer(
 
     seed = int.from_bytes(digest(canonical_json([technique, seed])).encode()[7:15]) % 2**31
     if technique == "random_search":
-        return _Proposer(optuna.samplers.RandomSampler(seed=seed), space, iterations)
+        return _Proposer(optuna.samplers.RandomSampler(seed=seed), space, iterations, iterations)
     population = max(SMALLEST_POPULATION, iterations // GENERATIONS)
     sampler = optuna.samplers.NSGAIISampler(population_size=population, seed=seed)
-    return _Proposer(sampler, space, iterations)
+    return _Proposer(sampler, space, iterations, population)
 
 
 def _distribution(parameter: Parameter) -> Any:  # noqa: ANN401 - of Optuna

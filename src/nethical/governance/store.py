@@ -397,6 +397,11 @@ class GovernanceStore:
                 )
         return study_id
 
+    def studies(self) -> list[Any]:
+        """Return the searches, the newest first."""
+        with self.reading() as db:
+            return list(db.execute(sa.select(t.study).order_by(t.study.c.created_at.desc())).all())
+
     def trials(self, study_id: str) -> dict[int, tuple[dict[str, Any], dict[str, Any]]]:
         """Return parameters and outcome of each trial of a study that is done, by its number."""
         query = sa.select(t.trial).where(t.trial.c.study_id == study_id).order_by(t.trial.c.number)
