@@ -51,7 +51,7 @@ def mid_p(only_a: int, only_b: int) -> float:
 
 
 def paired_rate_difference(
-    both: int, only_a: int, only_b: int, neither: int, *, level: float
+    both: float, only_a: float, only_b: float, neither: float, *, level: float
 ) -> Interval:
     """Return the difference of two rates of the same rows and its bounds, in [-1, 1].
 
@@ -59,7 +59,7 @@ def paired_rate_difference(
     bounds together missed at most .21 % of samples, the other's up to .30 %, where .2 % are due.
 
     Args:
-        both: Pairs that hit on both sides.
+        both: Pairs that hit on both sides; all four may be fractional after a design effect.
         only_a: Pairs that hit on side a only.
         only_b: Pairs that hit on side b only.
         neither: Pairs that hit on no side; undefined if there is no pair at all.
@@ -82,7 +82,7 @@ def paired_rate_difference(
     return Interval(estimate, -_farthest(only_b, only_a, n, z), high)
 
 
-def _farthest(only_a: int, only_b: int, n: int, z: float) -> float:
+def _farthest(only_a: float, only_b: float, n: float, z: float) -> float:
     """Return the largest difference that the score test does not refuse, by bisection."""
     accepted, refused = (only_b - only_a) / n, 1.0
     for _ in range(HALVINGS):
