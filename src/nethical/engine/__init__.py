@@ -1,0 +1,1 @@
+"""Where many tasks are done at once: the seam behind which machines stand."""
