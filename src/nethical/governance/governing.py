@@ -176,8 +176,8 @@ class Governance:
         baseline = self.baseline(outcome)[1]
         called = baseline.probabilities(tune) >= baseline.thresholds.block
         rate = float(np.mean(called[tune.y == 0])) if (tune.y == 0).any() else 0.0
-        gate_negatives = int((gate.y == 0).sum())
-        room = affordable_increase(Policy().max_false_positive_increase, gate_negatives)
+        negatives = (int((gate.y == 0).sum()), int((tune.y == 0).sum()))
+        room = affordable_increase(Policy().max_false_positive_increase, *negatives)
         study_id, trials = search(
             outcome.plan,
             outcome.prepared,

@@ -70,6 +70,7 @@ PARTS = ("train", "calibrate", "tune")
 TIMED_CALLS = 20
 LOSS_WEIGHT = 1e-3
 ALPHA = 0.05
+POWER = 0.8
 
 
 @dataclass(frozen=True)
@@ -125,23 +126,26 @@ class Trial:
         return math.nan if found is None else found
 
 
-def affordable_increase(limit: float, n_negatives: int, *, alpha: float = ALPHA) -> float:
-    """Return the increase of the false positive rate that a bound can show to keep a limit.
+def affordable_increase(limit: float, n_gate: int, n_tune: int, *, alpha: float = ALPHA) -> float:
+    """Return the increase of the false positive rate that a gate can be shown to allow.
 
-    On so many negatives, where each row that changes changes for the worse.
+    If each row that changes changes for the worse, the bound on the gate part then keeps the
+    limit with 80 % probability, although the increase is only known from the tune part.
 
     Args:
         limit: The increase that is allowed, in (0, 1).
-        n_negatives: Of the gate part.
+        n_gate: Negatives of the gate part.
+        n_tune: Negatives of the tune part.
         alpha: One-sided error rate of the bound.
 
     Example:
-        >>> round(affordable_increase(0.02, 800), 4), round(affordable_increase(0.02, 160), 4)
-        (0.0129, 0.0067)
+        >>> round(affordable_increase(0.02, 800, 600), 4)
+        0.0098
     """
-    if n_negatives <= 0:
+    if min(n_gate, n_tune) <= 0:
         return 0.0
-    z = normal_quantile(1 - alpha) / math.sqrt(n_negatives)
+    z = normal_quantile(1 - alpha) / math.sqrt(n_gate)
+    z += normal_quantile(POWER) * math.sqrt(1 / n_gate + 1 / n_tune)
     return ((math.sqrt(z * z + 4 * limit) - z) / 2) ** 2
 
 

@@ -8,31 +8,23 @@ the same one, so whoever judged a state that is no longer there is refused.
 
 from __future__ import annotations
 
-import os
-from contextlib import contextmanager
+from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy import exc
 
-from nethical import durable
 from nethical.canonical import canonical_json, digest
-from nethical.errors import DataError, IntegrityError, StorageError, UsageError
+from nethical.errors import DataError, IntegrityError, UsageError
 from nethical.governance import tables as t
 from nethical.governance.configurations import Configuration, Status, check_move
+from nethical.governance.database import Database
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["Event", "GovernanceStore", "Move", "database_url", "in_production"]
+__all__ = ["Event", "GovernanceStore", "Move", "in_production"]
 
-DATABASE = "governance.db"
-VERSION_TABLE = "nethical_schema"
-HEAD = "0001"
-LOCKED_SECONDS = 60
 FIRST = 0
 
 Event = sa.Row[Any]
@@ -59,12 +51,7 @@ class Move:
     gate_report: int | None = None
 
 
-def database_url(place: str) -> str:
-    """Return the URL of a store: of a folder its SQLite file, of a URL itself."""
-    return place if "://" in place else f"sqlite:///{Path(place).absolute() / DATABASE}"
-
-
-class GovernanceStore:
+class GovernanceStore(Database):
     """A governance store.
 
     Args:
@@ -72,143 +59,11 @@ class GovernanceStore:
         clock: Returns the current UTC time.
 
     Raises:
-        StorageError: It cannot be read or written, or a newer release made it.
-        IntegrityError: It is no store, or is damaged.
+        UsageError: The URL cannot be read, or its driver is not installed.
+        DataError: What is written breaks a rule of the tables; raised by every method.
+        StorageError: It cannot be read or written, or a newer release made it; likewise.
+        IntegrityError: It is no store, or is damaged; likewise.
     """
-
-    def __init__(self, place: str | Path, clock: Callable[[], datetime]) -> None:
-        self.url = database_url(str(place))
-        self._clock = clock
-        self._path = Path(self.url.removeprefix("sqlite:///")) if self.is_sqlite else None
-        self._engine = sa.create_engine(self.url, connect_args=self._connect_args())
-        if self.is_sqlite:
-            sa.event.listen(self._engine, "connect", _set_up_sqlite)
-            sa.event.listen(self._engine, "begin", _begin_immediate)
-        self._is_open = False
-
-    @property
-    def is_sqlite(self) -> bool:
-        """Whether it is a file of SQLite."""
-        return self.url.startswith("sqlite:///")
-
-    def _connect_args(self) -> dict[str, Any]:
-        return {"timeout": LOCKED_SECONDS, "isolation_level": None} if self.is_sqlite else {}
-
-    def __str__(self) -> str:
-        """Return where it is, without a password."""
-        return str(self._path) if self._path else self._engine.url.render_as_string()
-
-    def now(self) -> str:
-        """Return the current UTC time as it is stored."""
-        return f"{self._clock():%Y-%m-%dT%H:%M:%S.%fZ}"
-
-    # --- the schema ---------------------------------------------------------------------------
-
-    def version(self) -> str | None:
-        """Return the version of its schema, None where there is none yet."""
-        if self._path is not None and (not self._path.exists() or not self._path.stat().st_size):
-            return None
-        with self._explained("read"), self._engine.connect() as db:
-            if not sa.inspect(db).has_table(VERSION_TABLE):
-                if sa.inspect(db).get_table_names():
-                    raise IntegrityError(
-                        f"{self} holds tables of something else",
-                        mend="name another folder with --phase89-storage",
-                    )
-                return None
-            return db.execute(sa.text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()  # noqa: S608 - our own name
-
-    def upgrade(self) -> str | None:
-        """Bring the schema to this release's, and return the version that it had.
-
-        Raises:
-            StorageError: A newer release made it.
-        """
-        if self._path is not None:
-            durable.make_folder(self._path.parent)
-            if not self._path.exists():
-                with self._explained("create"):
-                    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW
-                    os.close(os.open(self._path, flags, 0o600))
-        from alembic import command
-        from alembic.config import Config
-
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        with self._explained("write"), self._engine.begin() as db:
-            had = self._version_in(db)
-            self._refuse_newer(had)
-            config.attributes["connection"] = db
-            command.upgrade(config, "head")
-        return had
-
-    def _version_in(self, db: sa.Connection) -> str | None:
-        if not sa.inspect(db).has_table(VERSION_TABLE):
-            return None
-        return db.execute(sa.text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()  # noqa: S608 - our own name
-
-    def _refuse_newer(self, version: str | None) -> None:
-        if version is not None and version > HEAD:
-            raise StorageError(
-                f"{self} has schema {version}; this release knows {HEAD}",
-                mend="use the release of nethical that made it, or name another store",
-            )
-
-    def check(self) -> None:
-        """Refuse a store whose schema is not this release's; make one where there is none.
-
-        Raises:
-            StorageError: Another release made it.
-        """
-        if self._is_open:
-            return
-        version = self.version()
-        if version is None:
-            self.upgrade()
-        else:
-            self._refuse_newer(version)
-            if version != HEAD:
-                raise StorageError(
-                    f"{self} has schema {version}; this release needs {HEAD}",
-                    mend="run `nethical govern db upgrade`",
-                )
-        self._is_open = True
-
-    @contextmanager
-    def reading(self) -> Iterator[sa.Connection]:
-        """Give a connection that sees one state of the store."""
-        self.check()
-        with self._explained("read"), self._engine.connect() as db:
-            yield db
-
-    @contextmanager
-    def writing(self) -> Iterator[sa.Connection]:
-        """Give a transaction; it is on the disk when the block has ended."""
-        self.check()
-        with self._explained("write"), self._engine.begin() as db:
-            yield db
-
-    @contextmanager
-    def _explained(self, verb: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise StorageError(
-                f"cannot {verb} {self}: {error.strerror or error}",
-                mend="check the path, its permissions and the free space, then run again",
-            ) from error
-        except (exc.OperationalError, exc.InterfaceError) as error:
-            raise StorageError(
-                f"cannot {verb} {self}: {error.orig}",
-                mend="check its permissions, the free space and who else writes, then run again",
-            ) from error
-        except exc.IntegrityError:
-            raise
-        except exc.DatabaseError as error:
-            raise IntegrityError(
-                f"{self} is no governance store, or is damaged: {error.orig}",
-                mend="restore it from a copy, or name another one",
-            ) from error
 
     # --- configurations -----------------------------------------------------------------------
 
@@ -436,10 +291,10 @@ class GovernanceStore:
         Raises:
             DataError: One of them is there already, or is given twice.
         """
-        ids = [case["case_id"] for case in cases]
+        given = Counter(case["case_id"] for case in cases)
         with self.writing() as db:
             known = set(db.execute(sa.select(t.reviewed_case.c.case_id)).scalars())
-            twice = next((one for one in ids if one in known or ids.count(one) > 1), None)
+            twice = next((one for one, n in given.items() if n > 1 or one in known), None)
             if twice is not None:
                 raise DataError(
                     f"case {twice!r} is in {self} already, or twice in the file",
@@ -492,13 +347,14 @@ def _append(db: sa.Connection, name: str, moved: Move, at: str) -> int:
     events = t.configuration_event
     last = db.execute(sa.select(sa.func.max(events.c.number)).where(events.c.name == name)).scalar()
     old = db.execute(
-        sa.select(events.c.to_status)
+        sa.select(events.c.to_status, events.c.model_id)
         .where(events.c.name == name, events.c.configuration_id == moved.configuration_id)
         .order_by(events.c.number.desc())
         .limit(1)
-    ).scalar()
-    before = Status(old or Status.CANDIDATE)
-    if before != moved.new:  # the same configuration, by another model
+    ).first()
+    before = Status(old.to_status if old else Status.CANDIDATE)
+    by_another_model = old is not None and old.model_id != moved.model_id
+    if before != moved.new or not by_another_model:
         check_move(before, moved.new)
     found = db.execute(
         events.insert().values(
@@ -523,15 +379,3 @@ def _number(found: sa.CursorResult[Any]) -> int:
     if key is None:
         raise TypeError("the line got no number")
     return int(key[0])
-
-
-def _set_up_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 - of the driver
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode = DELETE")
-    cursor.execute("PRAGMA synchronous = EXTRA")
-    cursor.execute("PRAGMA foreign_keys = ON")
-    cursor.close()
-
-
-def _begin_immediate(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
