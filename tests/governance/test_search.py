@@ -239,11 +239,11 @@ def nearness(space, target):
 
 
 def test_later_generations_descend_from_earlier_winners():
-    space = catalog.traits("logistic").space[:1]
+    space = catalog.traits("boosted").space[:3]
     better = []
     for seed in range(20):
-        values = climbed("evolutionary", space, 40, seed, nearness(space, 0.9))
-        better.append(np.mean(values[-8:]) > np.mean(values[:8]))
+        values = climbed("evolutionary", space, 60, seed, nearness(space, 0.9))
+        better.append(np.mean(values[-12:]) > np.mean(values[1:12]))
     assert np.mean(better) >= 0.9
 
 
