@@ -12,9 +12,10 @@ from scipy import stats
 from sklearn.metrics import accuracy_score
 from statsmodels.stats.proportion import confint_proportions_2indep
 
+from nethical.drift import measures
 from nethical.drift.cells import Scored, Summary, summarise
 from nethical.drift.fairness import COMPARED, changes, disparities, group_name
-from nethical.drift.statistics import rate_test
+from nethical.drift.statistics import rate_difference, rate_test
 
 PARTS = (0.4, 0.25, 0.18, 0.1, 0.07)
 NAMES = ("A", "B", "C", "D", "E")
@@ -157,6 +158,23 @@ def test_clustered_groups_are_tested_less_often_wrongly():
             alarms[place] += bool(disparities(summarise(scored), alpha=0.05).alarms)
     assert alarms[0] > 20
     assert alarms[1] <= 9
+
+
+def test_a_group_beside_a_reference_of_few_clusters_is_as_unsure_as_these():
+    p, y, group = rows(12, 2000)
+    many, few = np.arange(2000) // 4, np.arange(2000) // 250
+    for here, there in ((many, few), (few, many), (None, few)):
+        current = summarise(Scored(p, y, 0.5, here, {"team": (group, NAMES)}))
+        reference = summarise(Scored(p, y, 0.5, there, {"team": (group, NAMES)}))
+        for test in changes(reference, current, alpha=0.01):
+            own, other = (side.groups[test.group] for side in (current, reference))
+            pair = [measures.rate(side, test.metric) for side in (other, own)]
+            wanted = rate_difference(
+                *(part / rate.effect for rate in pair for part in (rate.hits, rate.n)),
+                level=1 - 0.01 / 15 / 2,
+                groups=8,
+            )
+            assert test.difference == wanted
 
 
 def test_a_cohort_without_groups_has_nothing_to_compare():

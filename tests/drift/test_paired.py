@@ -183,3 +183,11 @@ def test_the_other_way_round_turns_every_sign():
                 (-e.estimate, -e.high, -e.low), abs=1e-9
             )
             assert one.verdict == back[one.name].verdict
+
+
+def test_groups_that_only_one_side_tells_count_for_both():
+    clusters = np.arange(600) // 20
+    before, after = two_models(9, 600, worse=0.5, clusters=clusters)
+    bare = RowSet(before.ids, before.y_proba, before.y_true, None)
+    both, one = (sides_of((side, after)) for side in (before, bare))
+    assert [t.p for t in paired.tests(one)] == [t.p for t in paired.tests(both)]

@@ -140,6 +140,16 @@ def test_a_design_effect_counts_as_fewer_rows():
     assert rate_test(400, 1000, 900, 2000, effect_a=4, effect_b=10) == rate_test(100, 250, 90, 200)
 
 
+@pytest.mark.parametrize("groups", [2, 5, 30])
+def test_a_test_of_few_clusters_is_by_students_law_and_never_below_the_other(groups):
+    plain, few = rate_test(400, 1000, 450, 1000), rate_test(400, 1000, 450, 1000, groups=groups)
+    z = float(stats.norm.isf(plain / 2))
+    assert few == pytest.approx(2 * stats.t.sf(z, groups - 1))
+    assert few > plain
+    assert rate_test(0, 50, 3, 60, groups=groups) >= rate_test(0, 50, 3, 60)
+    assert rate_test(0, 5, 0, 6, groups=groups) == rate_test(5, 5, 6, 6, groups=groups) == 1.0
+
+
 @pytest.mark.parametrize(("rate", "n"), [(0.02, 100), (0.15, 300), (0.5, 2000)])
 def test_the_test_of_rates_refuses_equal_rates_no_oftener_than_it_says(rate, n):
     rng = np.random.default_rng(3)

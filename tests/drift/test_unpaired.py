@@ -203,3 +203,57 @@ def test_comparing_the_other_way_round_turns_every_sign_and_no_verdict(seed, n, 
         assert one.gap.n == back[name].gap.n[::-1]
     for one, other in zip(unpaired.tests(a, b), unpaired.tests(b, a), strict=True):
         assert one.p == pytest.approx(other.p, rel=1e-6, abs=1e-12, nan_ok=True)
+
+
+def clustered(rng, k, m, correlation=0.1):
+    """Rows of one law in k clusters of m rows that share a part of their evidence."""
+    clusters = np.repeat(np.arange(k), m)
+    y = rng.random(k * m) < 0.4
+    shared = rng.normal(0, math.sqrt(correlation), k)[clusters]
+    x = shared + rng.normal(np.where(y, 1.1, -1.1), math.sqrt(1 - correlation))
+    p = 1 / (1 + np.exp(-(2.2 * x - 0.4)))
+    return cells(p, y.astype(np.int8), clusters=clusters)
+
+
+def test_ten_clusters_a_side_do_not_make_tests_of_rates_cry_wolf():
+    rng = np.random.default_rng(1)
+    names = ("accuracy", "recall", "false_positive_rate", "precision", "flag_rate")
+    false = dict.fromkeys(names, 0)
+    for _ in range(300):
+        sides = [clustered(rng, 10, 60, 0.4) for _ in range(2)]
+        for test in unpaired.tests(*sides):
+            if test.metric in false:
+                false[test.metric] += test.p < 0.01
+    # By the normal law 2.5 to 4.5 % of each are false.
+    assert sum(false.values()) <= 300 * len(names) * 0.015
+    assert max(false.values()) <= 300 * 0.03
+
+
+@pytest.mark.parametrize("k", [2, 4])
+def test_fewer_than_five_clusters_are_never_judged(k):
+    rng = np.random.default_rng(2)
+    few, many = clustered(rng, k, 200), clustered(rng, 40, 20)
+    for sides in ((few, many), (many, few)):
+        found = unpaired.effects(*sides, SETTINGS)
+        assert {e.verdict for e in found} == {EffectVerdict.NOT_ASSESSABLE}
+        tests = {t.metric: t.p for t in unpaired.tests(*sides)}
+        assert math.isnan(tests["score_distribution"])
+    enough = unpaired.effects(clustered(rng, 5, 200), many, SETTINGS)
+    assert EffectVerdict.NOT_ASSESSABLE not in {e.verdict for e in enough}
+
+
+def test_a_side_without_clusters_does_not_make_the_other_surer():
+    rng = np.random.default_rng(3)
+    few = clustered(rng, 8, 100)
+    plain = cells(*rows(4, 3000))
+    p = {t.metric: t.p for t in unpaired.tests(plain, few)}
+    same = {t.metric: t.p for t in unpaired.tests(few, plain)}
+    assert p == pytest.approx(same, nan_ok=True)
+    by_the_normal_law = {
+        name: unpaired.statistics.rate_test(
+            *(a.hits, a.n, b.hits, b.n), effect_a=a.effect, effect_b=b.effect
+        )
+        for name in ("accuracy", "recall", "prevalence")
+        for a, b in [[unpaired.measures.rate(side, name) for side in (plain, few)]]
+    }
+    assert all(p[name] >= other for name, other in by_the_normal_law.items())

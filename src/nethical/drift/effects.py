@@ -54,6 +54,7 @@ ALPHA = 0.01
 POWER = 0.8
 FEWEST_ROWS = 100
 FEWEST_IN_DENOMINATOR = 10
+FEWEST_CLUSTERS = 5  # of fewer the spread is hardly known: false alarms rise to three times alpha
 MOST_ROWS = 10**12
 
 

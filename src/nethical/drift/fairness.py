@@ -119,6 +119,12 @@ class _Pair:
     def n(self) -> tuple[int, int]:
         return self.own.n, self.other.n
 
+    @property
+    def clusters(self) -> int | None:
+        """Clusters of the side with fewer; None where neither has any."""
+        counts = [c for c in (self.own.clusters, self.other.clusters) if c is not None]
+        return min(counts) if counts else None
+
 
 def disparities(summary: Summary, *, alpha: float) -> Fairness:
     """Return each group beside all other rows of the same cohort.
@@ -179,6 +185,7 @@ def _tested(pairs: list[_Pair], alpha: float) -> tuple[GroupTest, ...]:
             pair.own.n,
             effect_a=pair.other.effect,
             effect_b=pair.own.effect,
+            groups=pair.clusters,
         )
         for pair in pairs
     ]
@@ -192,7 +199,7 @@ def _tested(pairs: list[_Pair], alpha: float) -> tuple[GroupTest, ...]:
             own.hits / own.effect,
             own.n / own.effect,
             level=1 - each / 2,
-            groups=own.clusters,
+            groups=pair.clusters,
         )
         detectable = power.smallest_change(
             other.value, other.n / other.effect, own.n / own.effect, alpha=each

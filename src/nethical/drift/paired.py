@@ -45,7 +45,8 @@ class PairedSides:
     def __init__(self, reference: RowSet, current: RowSet, thresholds: tuple[float, float]) -> None:
         known = reference.y_true >= 0
         self.y = reference.y_true[known]
-        self.clusters = None if reference.clusters is None else reference.clusters[known]
+        clusters = current.clusters if reference.clusters is None else reference.clusters
+        self.clusters = None if clusters is None else clusters[known]
         self.p = (reference.y_proba[known], current.y_proba[known])
         self.called = (self.p[0] >= thresholds[0], self.p[1] >= thresholds[1])
         self.cells = (_cells(reference, thresholds[0]), _cells(current, thresholds[1]))
@@ -87,7 +88,7 @@ def effects(sides: PairedSides, settings: Settings) -> list[Effect]:
         ("brier", _loss_gap(sides, settings.level("brier"))),
         ("score_distribution", score_gap(*sides.cells, settings.level("score_distribution"))),
     ):
-        found.append(effect(name, gap, settings, fewest=FEWEST_ROWS, rows=rows))
+        found.append(effect(name, gap, settings, fewest=max(fewest, FEWEST_ROWS), rows=rows))
     return found
 
 

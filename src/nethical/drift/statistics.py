@@ -82,7 +82,7 @@ def rate_difference(
     )
 
 
-def rate_test(
+def rate_test(  # noqa: PLR0913 - two rates are two times two numbers, with what clusters cost each
     hits_a: float,
     n_a: float,
     hits_b: float,
@@ -90,11 +90,14 @@ def rate_test(
     *,
     effect_a: float = 1.0,
     effect_b: float = 1.0,
+    groups: int | None = None,
 ) -> float:
     """Return p of equal rates by the pooled score test; NaN without rows.
 
     The design effect of a side divides its hits and trials first. Where fewer than 5 hits or
     misses are expected on a side it is Fisher's exact test, of counts rounded to whole ones.
+    A design effect is itself estimated, from as many values as there are clusters: with
+    ``groups`` (clusters of the side with fewer) p is by Student's law, and never below it.
 
     Reference:
         Fisher 1934; the score test is Pearson's chi-square without correction.
@@ -107,10 +110,17 @@ def rate_test(
         return math.nan
     hits_a, n_a, hits_b, n_b = hits_a / effect_a, n_a / effect_a, hits_b / effect_b, n_b / effect_b
     rate = (hits_a + hits_b) / (n_a + n_b)
+    error = math.sqrt(rate * max(1 - rate, 0.0) * (1 / n_a + 1 / n_b))
+    z = abs(hits_b / n_b - hits_a / n_a) / error if error else 0.0
     if min(n_a, n_b) * min(rate, 1 - rate) < FEWEST_EXPECTED:
-        return _fisher(round(hits_a), round(n_a), round(hits_b), round(n_b))
-    error = math.sqrt(rate * (1 - rate) * (1 / n_a + 1 / n_b))
-    return math.erfc(abs(hits_b / n_b - hits_a / n_a) / error / math.sqrt(2))
+        p = _fisher(round(hits_a), round(n_a), round(hits_b), round(n_b))
+    else:
+        p = math.erfc(z / math.sqrt(2))
+    if groups is None:
+        return p
+    from scipy.special import stdtr
+
+    return max(p, 2 * float(stdtr(max(groups - 1, 1), -z)))
 
 
 def _fisher(hits_a: int, n_a: int, hits_b: int, n_b: int) -> float:

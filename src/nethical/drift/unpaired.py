@@ -10,6 +10,7 @@ import numpy as np
 from nethical.drift import cells as of
 from nethical.drift import measures, statistics
 from nethical.drift.effects import (
+    FEWEST_CLUSTERS,
     FEWEST_IN_DENOMINATOR,
     FEWEST_ROWS,
     Effect,
@@ -40,7 +41,10 @@ UNDEFINED = Interval(math.nan, math.nan, math.nan)
 
 def fewest_rows(*sides: Cells) -> float:
     """Return how many rows a rate needs: no number is enough where a side is too small."""
-    enough = all(side.rows >= FEWEST_ROWS for side in sides)
+    enough = all(
+        side.rows >= FEWEST_ROWS and (side.clusters is None or side.clusters >= FEWEST_CLUSTERS)
+        for side in sides
+    )
     return FEWEST_IN_DENOMINATOR if enough else math.inf
 
 
@@ -57,7 +61,7 @@ def effects(reference: Cells, current: Cells, settings: Settings) -> list[Effect
         ("score_distribution", score_gap),
     ):
         gap = measure(reference, current, settings.level(name))
-        found.append(effect(name, gap, settings, fewest=FEWEST_ROWS, rows=rows))
+        found.append(effect(name, gap, settings, fewest=max(fewest, FEWEST_ROWS), rows=rows))
     return found
 
 
@@ -126,7 +130,15 @@ def tests(reference: Cells, current: Cells) -> list[Test]:
     found = []
     for name in TESTED_RATES:
         a, b = measures.rate(reference, name), measures.rate(current, name)
-        p = statistics.rate_test(a.hits, a.n, b.hits, b.n, effect_a=a.effect, effect_b=b.effect)
+        p = statistics.rate_test(
+            a.hits,
+            a.n,
+            b.hits,
+            b.n,
+            effect_a=a.effect,
+            effect_b=b.effect,
+            groups=_fewer(reference, current),
+        )
         found.append(Test(name, "score test", p, (a.n, b.n)))
     a_mean, a_error = measures.brier(reference)
     b_mean, b_error = measures.brier(current)
@@ -176,6 +188,11 @@ def line_test(reference: Cells, current: Cells) -> float:
 
 
 def scores_test(sides: list[Cells]) -> float:
-    """Return p of one score distribution for all sides, counts less their design effects."""
+    """Return p of one score distribution for all sides, counts less their design effects.
+
+    NaN where a side has so few clusters that its design effects say little.
+    """
+    if any(s.clusters is not None and s.clusters < FEWEST_CLUSTERS for s in sides):
+        return math.nan
     counts = [s.scores(of.N_SCORES) / measures.score_effect(s) for s in sides]
     return statistics.homogeneity(np.stack(counts), ordered=True).p
