@@ -70,7 +70,7 @@ PARTS = ("train", "calibrate", "tune")
 TIMED_CALLS = 20
 LOSS_WEIGHT = 1e-3
 ALPHA = 0.05
-POWER = 0.8
+POWER = 0.9
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def affordable_increase(limit: float, n_gate: int, n_tune: int, *, alpha: float 
     """Return the increase of the false positive rate that a gate can be shown to allow.
 
     If each row that changes changes for the worse, the bound on the gate part then keeps the
-    limit with 80 % probability, although the increase is only known from the tune part.
+    limit with 90 % probability, although the increase is only known from the tune part.
 
     Args:
         limit: The increase that is allowed, in (0, 1).
@@ -140,7 +140,7 @@ def affordable_increase(limit: float, n_gate: int, n_tune: int, *, alpha: float 
 
     Example:
         >>> round(affordable_increase(0.02, 800, 600), 4)
-        0.0098
+        0.0084
     """
     if min(n_gate, n_tune) <= 0:
         return 0.0
