@@ -9,8 +9,9 @@ from nethical.canonical import canonical_json, digest
 from nethical.drift import fairness, process
 from nethical.drift.cells import Scored, summarise
 from nethical.drift.cohorts import Cohort, CohortRun
-from nethical.drift.compare import Kind, analyse, choose_reference
+from nethical.drift.compare import analyse, choose_reference
 from nethical.drift.effects import EffectVerdict, Settings, Verdict
+from nethical.drift.questions import Kind
 from nethical.drift.statistics import holm
 from nethical.errors import UsageError
 from nethical.record import scored_rows_file

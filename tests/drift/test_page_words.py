@@ -2,7 +2,6 @@
 
 import pytest
 
-from nethical.drift.compare import Kind
 from nethical.drift.effects import MARGINS
 from nethical.drift.page_words import (
     METRICS,
@@ -15,6 +14,7 @@ from nethical.drift.page_words import (
     short_ruling,
     signed,
 )
+from nethical.drift.questions import Kind
 
 
 def effect(metric, change, verdict="beyond"):

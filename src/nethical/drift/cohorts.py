@@ -12,7 +12,7 @@ import re
 import sqlite3
 import zlib
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -133,6 +133,17 @@ class Cohort:
     def models(self) -> tuple[str, ...]:
         """The digests of its models, each once, in the order of adding."""
         return tuple(dict.fromkeys(run.model_digest for run in self.runs))
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether its scores are probabilities; percentiles are not."""
+        return all(run.details.get("is_calibrated", True) for run in self.runs)
+
+    def of_model(self, model_digest: str) -> Cohort:
+        """Return the cohort with the runs of one of its models."""
+        return replace(
+            self, runs=tuple(run for run in self.runs if run.model_digest == model_digest)
+        )
 
 
 @dataclass(frozen=True)

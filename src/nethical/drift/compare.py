@@ -1,15 +1,9 @@
-"""What changed between a reference and other cohorts, with a stated error rate.
-
-Three questions are kept apart: whether one model does otherwise on other rows, whether two
-models do otherwise on the same rows, and whether two ways of training differ. A single
-retraining answers none of them: the models differ, and that is all that can be said.
-"""
+"""What changed between a reference and other cohorts, with a stated error rate."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +11,7 @@ import numpy as np
 from nethical.drift import fairness, measures, paired, process, statistics, unpaired
 from nethical.drift.cells import EDGES
 from nethical.drift.effects import Effect, EffectVerdict, Settings, Test, Verdict, known, verdict_of
+from nethical.drift.questions import ROWS_NOT_KEPT, UNJUDGED, Kind, asked
 from nethical.drift.rows import paired as paired_rows
 from nethical.drift.rows import read_rows
 from nethical.errors import UsageError
@@ -29,9 +24,9 @@ if TYPE_CHECKING:
     from nethical.drift.cohorts import Cohort
     from nethical.drift.fairness import Fairness, GroupTest
 
-__all__ = ["Analysis", "Comparison", "Kind", "analyse", "choose_reference"]
+__all__ = ["Analysis", "Comparison", "analyse", "choose_reference"]
 
-OF_PROBABILITIES = {"ece", "brier"}
+OF_PROBABILITIES = {"ece", "brier", "log_loss", "calibration_line"}
 INSUFFICIENT = "Insufficient cohorts for drift analysis"
 WORDS = {
     "accuracy": "accuracy",
@@ -41,16 +36,6 @@ WORDS = {
     "brier": "Brier loss",
     "score_distribution": "score distribution",
 }
-
-
-class Kind(StrEnum):
-    """Which question a comparison answers."""
-
-    OTHER_ROWS = "same_model_other_rows"
-    SAME_ROWS = "same_rows_two_models"
-    PROCESS = "training_process"
-    RETRAIN = "single_retrain"
-    NOTHING_NEW = "same_model_same_rows"
 
 
 @dataclass(frozen=True)
@@ -84,11 +69,16 @@ class Comparison:
     @property
     def is_attributable(self) -> bool:
         """Whether its verdict may be more than inconclusive."""
-        return self.kind not in {Kind.RETRAIN, Kind.NOTHING_NEW}
+        return self.kind not in UNJUDGED
 
     @property
     def rows_needed(self) -> int | None:
-        """Rows of each side from which on every undecided effect would be decided, or None."""
+        """Rows of each side from which on every undecided effect would be decided, or None.
+
+        None as well where no number of rows decides, because nothing is judged.
+        """
+        if not self.is_attributable:
+            return None
         wanted = [e.rows_needed for e in self.effects if e.verdict == EffectVerdict.UNDECIDED]
         told = [rows for rows in wanted if rows is not None]
         return max(told) if told else None
@@ -120,7 +110,8 @@ class Analysis:
         settings: How it was judged; ``comparisons`` is how many share alpha.
         comparisons: Each other cohort beside the reference.
         homogeneity: p of one rate in all cohorts, by rate; empty for fewer than three.
-        fairness: By cohort, how its groups compare.
+        fairness: By cohort, how its newest model treats groups; of several models the same rows
+            would count again.
         verdict: Drift if any comparison says so, no drift if all do.
         message: The same in words.
     """
@@ -190,7 +181,7 @@ def analyse(
         _homogeneity(everyone),
         {
             cohort.cohort_id: fairness.disparities(
-                cohort.summary, alpha=settings.alpha / len(grouped)
+                cohort.of_model(cohort.models[-1]).summary, alpha=settings.alpha / len(grouped)
             )
             for cohort in grouped
         },
@@ -199,25 +190,11 @@ def analyse(
     )
 
 
-def _kind(reference: Cohort, current: Cohort) -> Kind:
-    """Return which question two cohorts can answer."""
-    theirs, ours = set(reference.models), set(current.models)
-    rows_a = {run.rows_digest for run in reference.runs}
-    rows_b = {run.rows_digest for run in current.runs}
-    if len(theirs) == len(ours) == 1:
-        if theirs == ours:
-            return Kind.NOTHING_NEW if rows_a == rows_b else Kind.OTHER_ROWS
-        processes = {reference.runs[0].process, current.runs[0].process}
-        one_set = len(rows_a) == 1 and rows_a == rows_b
-        return Kind.SAME_ROWS if one_set and len(processes) > 1 else Kind.RETRAIN
-    enough = min(len(theirs), len(ours)) >= process.FEWEST_RUNS
-    return Kind.PROCESS if enough else Kind.RETRAIN
-
-
 def _compare(reference: Cohort, current: Cohort, settings: Settings, folder: Path) -> Comparison:
-    kind = _kind(reference, current)
+    question = asked(reference, current)
+    kind, told = question.kind, question.told
+    reference, current = question.reference, question.current
     whole_a, whole_b = reference.summary.whole, current.summary.whole
-    lost = ""
     if kind == Kind.PROCESS:
         before, after = _one_a_model(reference), _one_a_model(current)
         effects, tests = process.effects(before, after, settings), process.tests(before, after)
@@ -225,13 +202,13 @@ def _compare(reference: Cohort, current: Cohort, settings: Settings, folder: Pat
         effects, tests = paired.effects(sides, settings), paired.tests(sides)
     else:
         if kind == Kind.SAME_ROWS:
-            kind, lost = Kind.RETRAIN, " (the rows that both scored are not kept any more)"
+            kind, told = Kind.RETRAIN, ROWS_NOT_KEPT
         effects = unpaired.effects(whole_a, whole_b, settings)
         tests = unpaired.tests(whole_a, whole_b)
-    runs = (*reference.runs, *current.runs)
-    if not all(run.details.get("is_calibrated", True) for run in runs):  # percentiles
+    if not (reference.is_calibrated and current.is_calibrated):
         effects = [effect for effect in effects if effect.name not in OF_PROBABILITIES]
-    verdict = verdict_of(effects) if kind not in {Kind.RETRAIN, Kind.NOTHING_NEW} else None
+        tests = [test for test in tests if test.metric not in OF_PROBABILITIES]
+    verdict = None if kind in UNJUDGED else verdict_of(effects)
     groups: tuple[GroupTest, ...] = ()
     if kind == Kind.OTHER_ROWS:
         each = settings.alpha / settings.comparisons
@@ -243,11 +220,19 @@ def _compare(reference: Cohort, current: Cohort, settings: Settings, folder: Pat
         tuple(effects),
         tuple(tests),
         Verdict.INCONCLUSIVE if verdict is None else verdict,
-        _message(kind, effects) + lost,
+        told if kind in UNJUDGED else _message(effects) + told,
         groups,
-        measures.estimated(whole_b, whole_a) if whole_b.labelled == 0 else {},
+        _estimated(reference, current),
         _distances(reference, current),
     )
+
+
+def _estimated(reference: Cohort, current: Cohort) -> dict[str, float]:
+    """Return estimates for a cohort without labels; none where nothing says what a score means."""
+    a, b = reference.summary.whole, current.summary.whole
+    if b.labelled or not (current.is_calibrated or a.labelled):
+        return {}
+    return measures.estimated(b, a)
 
 
 def _one_a_model(cohort: Cohort) -> list[Cells]:
@@ -272,16 +257,9 @@ def _distances(reference: Cohort, current: Cohort) -> dict[str, float]:
     return {"wasserstein": wasserstein, "psi": psi, "psi_p": psi_p}
 
 
-def _message(kind: Kind, effects: Sequence[Effect]) -> str:
-    """Return what a comparison says, in one sentence."""
-    if kind == Kind.NOTHING_NEW:
-        return "the same model on the same rows: there is nothing to compare"
+def _message(effects: Sequence[Effect]) -> str:
+    """Return what effects that are judged say, in one sentence."""
     beyond = [e for e in effects if e.verdict == EffectVerdict.BEYOND]
-    if kind == Kind.RETRAIN:
-        return (
-            "models differ, not attributable to drift: a single retraining gives another model "
-            f"(compare {process.FEWEST_RUNS} or more runs of each)"
-        )
     if beyond:
         return "; ".join(_told(effect) for effect in beyond)
     if all(e.verdict == EffectVerdict.WITHIN for e in effects):
@@ -333,11 +311,16 @@ def _together(compared: Sequence[Comparison]) -> tuple[Verdict, str]:
 
 
 def _homogeneity(cohorts: Sequence[Cohort]) -> dict[str, float]:
-    """Return p of all cohorts having one rate, by rate, where there are three or more."""
+    """Return p of all cohorts having one rate, by rate, where there are three or more.
+
+    Each is represented by one model: the newest that all hold, else its own newest.
+    """
     if len(cohorts) < 3:  # noqa: PLR2004 - two are compared directly
         return {}
     found = {}
-    wholes = [cohort.summary.whole for cohort in cohorts]
+    shared = set.intersection(*(set(cohort.models) for cohort in cohorts))
+    newest = [m for m in cohorts[0].models if m in shared][-1:]
+    wholes = [c.of_model((newest or c.models)[-1]).summary.whole for c in cohorts]
     for name in unpaired.TESTED_RATES:
         rates = [measures.rate(cells, name) for cells in wholes]
         table = [[r.hits / r.effect, (r.n - r.hits) / r.effect] for r in rates if r.n]

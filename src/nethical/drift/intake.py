@@ -39,7 +39,8 @@ __all__ = ["Addition", "Columns", "add", "from_file", "from_run", "violations"]
 
 # What decides how a model is made, whatever rows and whatever seed.
 PROCESS = (
-    *("model_type", "epochs", "batch_size", "threshold", "windows", "label_delay"),
+    *("model_type", "epochs", "batch_size", "parameters", "has_search", "windows", "label_delay"),
+    *("threshold", "thresholds", "alert_budget"),
     *("use_fairness_columns", "drop_leaks", "accept_leaks", "positive_labels", "columns"),
 )
 ROWS = "rows"
@@ -202,7 +203,9 @@ def _addition(rows: _Rows, cohort_id: str, label: str, made: _Made) -> Addition:
         **made.details,
         "threshold": float(rows.scored.threshold),
         "limits": vars(made.limits),
-        "violations": violations(summary.whole, made.limits),
+        "violations": violations(
+            summary.whole, made.limits, is_calibrated=made.details["is_calibrated"]
+        ),
     }
     run = NewRun(
         made.run_id,
@@ -217,12 +220,12 @@ def _addition(rows: _Rows, cohort_id: str, label: str, made: _Made) -> Addition:
     return Addition(cohort_id, label, run)
 
 
-def violations(cells: Cells, limits: Limits) -> list[dict[str, str]]:
+def violations(cells: Cells, limits: Limits, *, is_calibrated: bool = True) -> list[dict[str, str]]:
     """Return which limits rows break for certain, as the gate judges them.
 
     ``low_accuracy`` and ``calibration_error`` are told when the 95 % bound lies on the wrong
     side of the limit; their severity is ``high`` when it lies .15 below the limit, or at more
-    than twice the limit, and ``medium`` otherwise.
+    than twice the limit, and ``medium`` otherwise. Percentiles have no calibration error.
     """
     if cells.labelled == 0 or (cells.clusters is not None and cells.clusters < FEWEST_GROUPS):
         return []
@@ -232,7 +235,7 @@ def violations(cells: Cells, limits: Limits) -> list[dict[str, str]]:
     if high < limits.min_accuracy:
         severity = "high" if high < limits.min_accuracy - HIGH_LOW_ACCURACY else "medium"
         found.append({"type": "low_accuracy", "severity": severity})
-    error = measures.calibration_error(cells)
+    error = measures.calibration_error(cells) if is_calibrated else None
     if error is not None and (low := error.interval(GATE_LEVEL).low) > limits.max_ece:
         severity = "high" if low > 2 * limits.max_ece else "medium"
         found.append({"type": "calibration_error", "severity": severity})

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nethical.drift.compare import Kind
 from nethical.drift.effects import EffectVerdict, Verdict
 from nethical.drift.fairness import group_name
 from nethical.drift.process import FEWEST_RUNS
+from nethical.drift.questions import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -15,6 +15,7 @@ from nethical.drift import measures, statistics
 from nethical.drift.effects import SHARES, Verdict, known
 from nethical.drift.recommendations import recommendations
 from nethical.drift.windows import in_order
+from nethical.metrics.intervals import UNDEFINED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,10 +26,12 @@ if TYPE_CHECKING:
     from nethical.drift.cohorts import Cohort
     from nethical.drift.compare import Analysis
     from nethical.drift.fairness import Fairness
+    from nethical.metrics.intervals import Interval
 
 __all__ = ["Written", "document", "schema", "write"]
 
 SCHEMA_VERSION = 1
+OF_PROBABILITIES = {"ece", "ece_debiased", "brier", "calibration_slope", "calibration_intercept"}
 LONGEST_LINE = 320
 TIERS = ("low", "normal", "high", "elevated")
 CORRECTION = (
@@ -145,7 +148,6 @@ def _cohort(cohort: Cohort, fairness: Fairness | None) -> dict[str, Any]:
     bins = measures.reliability(whole)
     low, normal, high, elevated = whole.scores(4).tolist()
     tiers = zip(TIERS, (low, normal, high, elevated), strict=True)
-    unlabelled = whole.labelled == 0
     return {
         "cohort_id": cohort.cohort_id,
         "label": cohort.label,
@@ -166,9 +168,9 @@ def _cohort(cohort: Cohort, fairness: Fairness | None) -> dict[str, Any]:
         "n_labelled": whole.labelled,
         "n_clusters": whole.clusters,
         "runs": [_run(run, run in cohort.counted) for run in cohort.runs],
-        "metrics": measures.document(measures.measured(whole)),
+        "metrics": _metrics(measures.measured(whole), cohort),
         "estimated": {n: known(v) for n, v in measures.estimated(whole).items()}
-        if unlabelled
+        if whole.labelled == 0 and cohort.is_calibrated
         else {},
         "calibration": {
             "bins": [
@@ -179,7 +181,7 @@ def _cohort(cohort: Cohort, fairness: Fairness | None) -> dict[str, Any]:
         "scores": whole.scores(20).tolist(),
         "groups": None if fairness is None else _fairness(fairness),
         "windows": {
-            name: _window(cohort.summary.windows[name])
+            name: _window(cohort.summary.windows[name], cohort)
             for name in in_order(list(cohort.summary.windows))
         },
     }
@@ -200,14 +202,21 @@ def _run(run: Any, is_counted: bool) -> dict[str, Any]:  # noqa: ANN401, FBT001 
     }
 
 
-def _window(cells: Cells) -> dict[str, Any]:
+def _metrics(found: dict[str, Interval], cohort: Cohort) -> dict[str, Any]:
+    """Return measures as JSON values; percentiles have none of those of probabilities."""
+    if not cohort.is_calibrated:
+        found = {n: UNDEFINED if n in OF_PROBABILITIES else i for n, i in found.items()}
+    return measures.document(found)
+
+
+def _window(cells: Cells, cohort: Cohort) -> dict[str, Any]:
     wanted = ("accuracy", "recall", "false_positive_rate", "flag_rate", "ece_debiased", "brier")
     found = measures.measured(cells)
     return {
         "action_count": cells.rows,
         "n_labelled": cells.labelled,
         "avg_risk_score": cells.mean_proba,
-        "metrics": measures.document({name: found[name] for name in wanted}),
+        "metrics": _metrics({name: found[name] for name in wanted}, cohort),
     }
 
 
