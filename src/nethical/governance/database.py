@@ -94,6 +94,10 @@ class Database:
         """Return the current UTC time as it is stored."""
         return f"{self._clock():%Y-%m-%dT%H:%M:%S.%fZ}"
 
+    def close(self) -> None:
+        """Close the connections that are kept open; the next use opens new ones."""
+        self._engine.dispose()
+
     # --- the schema ---------------------------------------------------------------------------
 
     def version(self) -> str | None:

@@ -1,4 +1,4 @@
-"""The kit that every model type has to pass, ours and those of others.
+"""The kit that every model type and every governance store has to pass, ours and those of others.
 
 >>> from nethical.testing import check_model
 >>> check_model("heuristic")  # doctest: +SKIP
@@ -8,6 +8,8 @@ or, one test a promise, with pytest:
     @pytest.mark.parametrize("check", model_checks("centroid"), ids=lambda check: check.name)
     def test_my_type(check):
         check()
+
+A store is checked on any database: ``check_store(lambda: GovernanceStore(url, clock))``.
 """
 
 from __future__ import annotations
@@ -18,11 +20,20 @@ from typing import TYPE_CHECKING
 from nethical.testing.cases import Case
 from nethical.testing.checks import CHECKS
 from nethical.testing.promises import BrokenPromiseError
+from nethical.testing.stores import StoreCheck, check_store, store_checks
 
 if TYPE_CHECKING:
     from nethical.testing.checks import Check
 
-__all__ = ["BrokenPromiseError", "ModelCheck", "check_model", "model_checks"]
+__all__ = [
+    "BrokenPromiseError",
+    "ModelCheck",
+    "StoreCheck",
+    "check_model",
+    "check_store",
+    "model_checks",
+    "store_checks",
+]
 
 
 @dataclass(frozen=True)
