@@ -88,12 +88,12 @@ def masked(text):
     return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
 
 
-def write_payments(path, n_rows, seed):
+def write_payments(path, n_rows, seed, name="payment_id"):
     """Write the payments of which the pages speak."""
     rng = random.Random(seed)
     with path.open("w", newline="") as file:
         rows = csv.writer(file)
-        rows.writerow(["payment_id", "amount", "hour", "country", "region", "customer", "is_fraud"])
+        rows.writerow([name, "amount", "hour", "country", "region", "customer", "is_fraud"])
         for i in range(n_rows):
             amount, hour = round(rng.lognormvariate(4, 1), 2), rng.randrange(24)
             country, region = rng.choice(["DE", "FR", "PL", "US"]), rng.choice(["north", "south"])
@@ -158,6 +158,7 @@ class Reader:
         write_payments(folder / "payments.csv", 3000, 1)
         write_payments(folder / "june.csv", 1000, 2)
         write_payments(folder / "july.csv", 1000, 3)
+        write_payments(folder / "reviewed.csv", 200, 4, "case_id")
         write_sessions(folder)
         write_events(folder)
 
@@ -229,10 +230,10 @@ def test_the_first_command_prints_what_the_readme_shows(reader):
 
 
 def test_the_script_is_the_command(tmp_path):
-    words = [sys.executable, ROOT / SCRIPT, "--model-type", "logistic", "--enable-phase89"]
+    words = [sys.executable, ROOT / SCRIPT, "--model-type", "logistic", "--engine", "dask"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[0].endswith("governance is not part of this release")
+    assert done.stderr.splitlines()[0].endswith("engine is not part of this release")
 
 
 def test_the_readme_has_one_command_to_install_and_test():

@@ -286,15 +286,8 @@ def test_a_refusal_is_an_exit_code_only_when_asked(command, tmp_path):
 @pytest.mark.parametrize(
     "words",
     [
-        ("--enable-phase89",),
-        ("--phase89-storage", "store"),
-        ("--optimize-config",),
-        ("--optimization-technique", "random_search"),
-        ("--optimization-iterations", "20"),
-        ("--waive-agreement", "why"),
         ("--engine", "dask"),
         ("--engine-address", "tcp://x"),
-        ("--workers", "2"),
         ("--memory", "1G"),
     ],
 )

@@ -181,6 +181,7 @@ def judge_candidate(
     governed: Governed, given: dict[str, Any], run: Run, console: Console
 ) -> Governed:
     """Train the best configuration of a search and judge it against the baseline."""
+    from nethical.gate import Verdict
     from nethical.pipeline import train
 
     plan = governed.candidate
@@ -203,8 +204,14 @@ def judge_candidate(
         outcome.prepared.split.gate_digest,
         waiver=given.get("waive_agreement") or "",
     )
+    kept = f"it is kept as {candidate.model_id}"
     if judged.promoted:
         console.line("[INFO] Configuration promoted successfully")
+    elif judged.decision.verdict == Verdict.PASS:
+        console.line(
+            f"[INFO] Configuration not promoted, as {plan.slot} is a model of other columns; "
+            f"{kept}: pass --name for a slot of its own"
+        )
     else:
-        console.line(f"[INFO] Configuration not promoted; it is kept as {candidate.model_id}")
+        console.line(f"[INFO] Configuration not promoted; {kept}")
     return replace(governed, judged=judged)

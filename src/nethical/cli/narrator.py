@@ -8,6 +8,7 @@ from functools import singledispatchmethod
 from typing import TYPE_CHECKING, Any
 
 from nethical import facts
+from nethical.cli.console import printable
 from nethical.run import silent
 
 if TYPE_CHECKING:
@@ -216,7 +217,7 @@ class Narrator:
 
     @_say.register
     def _(self, fact: facts.CohortAdded) -> None:
-        label = "" if fact.label == fact.cohort_id else f" ({fact.label})"
+        label = "" if fact.label == fact.cohort_id else f" ({printable(fact.label)})"
         self._console.info(f"Cohort {fact.cohort_id}{label}: {fact.rows:,} predictions added")
 
     @_say.register

@@ -117,7 +117,11 @@ def _train(
         sinks = [sink for sink in (audit, tracking) if sink is not None]
         listening = stack.enter_context(_listening(given, console, sinks))
         outcome = train(
-            plan, run=listening, data_digest=data_digest, resume=given.get("resume", False)
+            plan,
+            run=listening,
+            data_digest=data_digest,
+            resume=given.get("resume", False),
+            check=tracking.check if tracking else None,
         )
         drift = tracking.finish(outcome, listening) if tracking else None
         governed = govern(outcome, given, listening, console)
@@ -173,8 +177,13 @@ TRACKING = {
 
 
 def _check_tracking(given: dict[str, Any]) -> None:
-    """Refuse flags of drift tracking without the one that enables it."""
+    """Refuse flags of drift tracking without the one that enables it, or that exclude another."""
     if given.get("enable_drift_tracking"):
+        if "cohort_id" in given and "cohort_column" in given:
+            raise UsageError(
+                "--cohort-id and --cohort-column are both given",
+                mend="leave one out: a column names its cohorts by its values",
+            )
         return
     for flag, default in TRACKING.items():
         if given.get(flag) != default:

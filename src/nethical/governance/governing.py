@@ -209,11 +209,18 @@ class Governance:
         return Searched(technique, tuple(trials), best, configuration)
 
     def baseline(self, outcome: Outcome) -> tuple[Bundle, TrainedModel]:
-        """Return what is in production under a run's name, else what the run made."""
-        current = self.registry.current(outcome.plan.slot)
-        reference = outcome.published.model_id if current is None else current.name
-        bundle = self.registry.verify(reference)
-        return bundle, TrainedModel.from_files(bundle.files)
+        """Return what is in production under a run's name, if it reads the same columns.
+
+        Else what the run made: nothing that is judged against that can take the place of a
+        model of other columns.
+        """
+        for current in (self.registry.current(outcome.plan.slot), outcome.published.path):
+            if current is not None:
+                bundle = self.registry.verify(current.name)
+                model = TrainedModel.from_files(bundle.files)
+                if reads(model) == reads(outcome.model):
+                    break
+        return bundle, model
 
     def comparable(self, candidate: Bundle, baseline: Bundle) -> bool:
         """Return whether two models are of two configurations, and read the same table."""
@@ -277,7 +284,9 @@ class Governance:
         self.run.record(
             PromotionDecided(**values, criteria=lines, left_out=evidence.left_out, waiver=waiver)
         )
-        if decision.verdict != Verdict.PASS:
+        current = self.registry.current(name)
+        is_other = current is not None and current.name != baseline.model_id
+        if decision.verdict != Verdict.PASS or is_other:
             return Judged(ours.configuration_id, decision, baseline.model_id, promoted=False)
         self._install(ours, candidate, baseline, number)
         return Judged(ours.configuration_id, decision, baseline.model_id, promoted=True)
