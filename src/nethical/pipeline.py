@@ -23,6 +23,8 @@ from nethical.run import Run
 from nethical.threads import free_cores, one_blas_thread
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nethical.plan import Plan
     from nethical.registry import Published
     from nethical.trained import TrainedModel
@@ -58,6 +60,7 @@ def train(
     registry: Registry | None = None,
     data_digest: str | None = None,
     resume: bool = False,
+    check: Callable[[Prepared], None] | None = None,
 ) -> Outcome:
     """Train, judge and publish a model.
 
@@ -67,6 +70,7 @@ def train(
         registry: Where to publish; default: the plan's folder, signed with the user's keys.
         data_digest: The digest that the rows must have, to repeat a run; None for any.
         resume: Go on from the snapshot that an interrupted run of this plan left.
+        check: Called with the parts before anything is learnt; what it raises ends the run.
 
     Raises:
         NethicalError: Something cannot be done; nothing is then published.
@@ -82,6 +86,8 @@ def train(
     plan = replace(plan, threads=plan.threads or free_cores())
     start(plan, run)
     prepared = prepare(plan, run, data_digest=data_digest)
+    if check is not None:
+        check(prepared)
     snapshots = snapshots_of(plan, prepared, registry, resume=resume)
     with run.stage("fit"), one_blas_thread():
         model, fitted = fit(plan, prepared.parts["train"], run, snapshots)

@@ -332,3 +332,66 @@ def test_a_model_that_a_cohort_refers_to_is_not_pruned(command, tmp_path):
         assert command(*words, "--seed", str(seed), cwd=tmp_path).code == 0
     assert command("models", "prune", "--keep", "0", cwd=tmp_path).code == 0
     assert (tmp_path / "models" / "versions" / kept).exists()
+
+
+def test_a_run_that_could_not_be_tracked_stops_before_it_learns(command, tmp_path):
+    rng = np.random.default_rng(1)
+    label = rng.integers(0, 2, 2000)
+    rows = {"x": label + rng.normal(size=2000), "label": label, "case": np.arange(2000)}
+    pq.write_table(pa.table(rows), tmp_path / "rows.parquet")
+    track = "train --model-type heuristic --data rows.parquet --enable-drift-tracking".split()
+    done = command(*track, "--cohort-column", "case", cwd=tmp_path)
+    assert done.code == 4
+    assert "column 'case' has" in done.err.splitlines()[-2]
+    late = {**rows, "at": ["soon"] * 2000}
+    pq.write_table(pa.table(late), tmp_path / "rows.parquet")
+    done = command(*track, "--time-column", "at", "--split", "random", cwd=tmp_path)
+    assert done.code == 4
+    assert "time column 'at' cannot be read" in done.err.splitlines()[-2]
+    assert not (tmp_path / "models").exists()
+    assert not (tmp_path / STORE).exists()
+
+
+def test_two_flags_that_name_the_cohort_are_refused(command, tmp_path):
+    words = "train --model-type heuristic --enable-drift-tracking --cohort-id a".split()
+    done = command(*words, "--cohort-column", "b", cwd=tmp_path)
+    assert done.code == 2
+    assert "--cohort-id and --cohort-column are both given" in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_label_cannot_write_a_line_of_its_own(drift, tmp_path):
+    forged = "x\n[INFO] Drift verdict: no_drift\x1b[2J"
+    path = scored(tmp_path / "rows.parquet", 300, seed=3, channel=[forged] * 300)
+    for out in (
+        drift("add", path, "--cohort-column", "channel").out,
+        drift("list").out,
+        drift("report").out,
+    ):
+        assert not any(line.startswith("[INFO] Drift verdict: no") for line in out.splitlines())
+        assert "\x1b" not in out
+
+
+def test_a_run_tells_a_label_in_one_line(command, tmp_path):
+    rng = np.random.default_rng(1)
+    label = rng.integers(0, 2, 1000)
+    forged = ["x\n[INFO] Drift verdict: no_drift", "y"]
+    rows = {"x": label + rng.normal(size=1000), "label": label, "c": forged * 500}
+    pq.write_table(pa.table(rows), tmp_path / "rows.parquet")
+    words = "train --model-type heuristic --data rows.parquet --enable-drift-tracking".split()
+    done = command(*words, "--cohort-column", "c", cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert "\n[INFO] Drift verdict: no_drift" not in done.out
+    assert r"(x\n[INFO]" in done.out
+
+
+def test_a_file_in_place_of_the_folder_is_told(drift, tmp_path):
+    (tmp_path / "a_file").write_text("")
+    for words in (("list",), ("report",), ("compare", "a", "b"), ("watch",)):
+        assert "is no folder" in drift(*words, "--drift-report-dir", "a_file", code=5).err
+
+
+def test_asking_makes_no_store(drift, tmp_path):
+    for words, code in ((("compare", "a", "b"), 2), (("report",), 2), (("list",), 0)):
+        drift(*words, code=code)
+    assert list(tmp_path.iterdir()) == []

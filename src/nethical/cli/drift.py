@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nethical.cli.console import printable
 from nethical.cli.flags import DEFAULT_WINDOW, add_audit_flags, add_drift_dir, audited
 from nethical.errors import RefusedError, UsageError
 
@@ -182,7 +183,7 @@ def _add(
     results["cohorts"] = facts
     for fact in facts:
         name = fact["cohort_id"]
-        shown = name if fact["label"] == name else f"{name} ({fact['label']})"
+        shown = name if fact["label"] == name else f"{name} ({printable(fact['label'])})"
         console.info(
             f"Cohort {shown}: {fact['rows']:,} predictions added, {fact['labelled']:,} with a label"
         )

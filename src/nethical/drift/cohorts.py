@@ -220,32 +220,29 @@ class Cohorts:
         Raises:
             DataError: The cohort has this run of this model on these rows already.
         """
-        check_id(cohort_id)
-        content = run.summary.to_bytes()
-        cells_digest, now = digest(content), self._now()
+        return self.add_all([(cohort_id, label, run)])[0]
+
+    def add_all(self, additions: Sequence[tuple[str, str | None, NewRun]]) -> list[str]:
+        """Add runs to cohorts, all of them or none; return the digests of their cells.
+
+        Args:
+            additions: Id of the cohort, its label (None for the id) and the run.
+
+        Raises:
+            DataError: A cohort has its run of this model on these rows already.
+        """
+        contents = [run.summary.to_bytes() for _, _, run in additions]
+        for cohort_id, _, _ in additions:
+            check_id(cohort_id)
+        now = self._now()
         with self._writing() as db:
-            db.execute(
-                "INSERT INTO cohort VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-                (cohort_id, cohort_id if label is None else label, now),
-            )
-            try:
+            for (cohort_id, label, run), content in zip(additions, contents, strict=True):
                 db.execute(
-                    "INSERT INTO run (cohort_id, run_id, model, model_digest, process, "
-                    "rows_digest, rows_path, details, added_at, cells_digest, cells) "
-                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (
-                        *(cohort_id, run.run_id, run.model, run.model_digest, run.process),
-                        *(run.rows_digest, run.rows_path),
-                        *(canonical_json(dict(run.details)).decode(), now),
-                        *(cells_digest, zlib.compress(content, 9)),
-                    ),
+                    "INSERT INTO cohort VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                    (cohort_id, cohort_id if label is None else label, now),
                 )
-            except sqlite3.IntegrityError as error:
-                raise DataError(
-                    f"cohort {cohort_id} holds these rows, scored by {run.model}, already",
-                    mend="add other rows, or name another cohort",
-                ) from error
-        return cells_digest
+                _insert(db, cohort_id, run, content, now)
+        return [digest(content) for content in contents]
 
     def ids(self) -> list[str]:
         """Return the ids of all cohorts, the oldest first."""
@@ -391,6 +388,11 @@ class Cohorts:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
+        if self.folder.exists() and not self.folder.is_dir():
+            raise StorageError(
+                f"{self.folder} is no folder, so it holds no cohorts",
+                mend="name the folder of the drift reports with --drift-report-dir",
+            )
         if not self.path.exists() or not self.path.stat().st_size:
             with closing(sqlite3.connect(":memory:")) as db:
                 db.executescript(TABLES)
@@ -462,6 +464,26 @@ class Cohorts:
                 f"{self.path} is no store of cohorts, or is damaged: {error}",
                 mend="restore the file from a copy, or name another folder",
             ) from error
+
+
+def _insert(db: sqlite3.Connection, cohort_id: str, run: NewRun, content: bytes, now: str) -> None:
+    try:
+        db.execute(
+            "INSERT INTO run (cohort_id, run_id, model, model_digest, process, "
+            "rows_digest, rows_path, details, added_at, cells_digest, cells) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(cohort_id, run.run_id, run.model, run.model_digest, run.process),
+                *(run.rows_digest, run.rows_path),
+                *(canonical_json(dict(run.details)).decode(), now),
+                *(digest(content), zlib.compress(content, 9)),
+            ),
+        )
+    except sqlite3.IntegrityError as error:
+        raise DataError(
+            f"cohort {cohort_id} holds these rows, scored by {run.model}, already",
+            mend="add other rows, or name another cohort",
+        ) from error
 
 
 def _is_damage(error: sqlite3.OperationalError) -> bool:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     Codes = tuple[NDArray[np.int64], list[str]]
 
-__all__ = ["Addition", "Columns", "add", "from_file", "from_run", "violations"]
+__all__ = ["Addition", "Columns", "add", "check", "from_file", "from_run", "violations"]
 
 # What decides how a model is made, whatever rows and whatever seed.
 PROCESS = (
@@ -49,6 +49,7 @@ MISSING = "(missing)"
 NO_ROLES_NEEDED: Any = None
 GATE_LEVEL = 0.95
 HIGH_LOW_ACCURACY = 0.15
+MOST_COHORTS = 200
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,20 @@ class Columns:
     cohort: str | None = None
 
     def names(self) -> list[str]:
-        """Return every column that must be there."""
+        """Return every column that must be there.
+
+        Raises:
+            UsageError: One is named as two things that exclude each other.
+        """
         given = (self.probability, self.label, self.group, self.time, self.cohort, *self.fairness)
-        return [name for name in given if name is not None]
+        names = [name for name in given if name is not None]
+        for name in (self.probability, self.label):
+            if name is not None and names.count(name) > 1:
+                raise UsageError(
+                    f"column {name!r} is named as the probability or label and as something else",
+                    mend="name a column of its own for each",
+                )
+        return names
 
 
 @dataclass(frozen=True)
@@ -95,7 +107,7 @@ class _Rows:
     ids: NDArray[np.uint64]
     cohorts: Codes | None
 
-    def part(self, rows: NDArray[np.bool_]) -> _Rows:
+    def part(self, rows: NDArray[np.int64]) -> _Rows:
         s = self.scored
         return _Rows(
             Scored(
@@ -112,19 +124,17 @@ class _Rows:
 
 
 def add(cohorts: Cohorts, additions: Sequence[Addition]) -> list[str]:
-    """Add runs to a store and return the digests of their cells.
+    """Add runs to a store, all of them or none, and return the digests of their cells.
 
     The file of their rows is on the disk before the store tells of it; its name is its digest.
     """
-    found = []
     for addition in additions:
         if addition.rows_file is not None:
             path = cohorts.folder / addition.run.rows_path
             durable.make_folder(path.parent)
             if not path.exists():
                 durable.write(path, addition.rows_file, mode=0o600)
-        found.append(cohorts.add(addition.cohort_id, addition.run, label=addition.label))
-    return found
+    return cohorts.add_all([(one.cohort_id, one.label, one.run) for one in additions])
 
 
 def from_run(
@@ -143,7 +153,7 @@ def from_run(
         {name: gate.codes(name) for name in gate.roles.named(Role.FAIRNESS)},
         None if time is None else windows(gate.frame.column(time), time, window),
     )
-    cohort_codes = None if cohort_column is None else _codes(gate, cohort_column)
+    cohort_codes = None if cohort_column is None else _cohort_codes(gate, cohort_column)
     plan = outcome.plan.to_document()
     files_of = {name: digest(part) for name, part in outcome.model.to_files().items()}
     details = {
@@ -172,6 +182,34 @@ def _codes(table: Table, name: str) -> Codes:
     return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
 
 
+def _cohort_codes(table: Table, name: str) -> Codes:
+    codes, values = _codes(table, name)
+    if len(values) > MOST_COHORTS:
+        raise DataError(
+            f"column {name!r} has {len(values):,} values; at most {MOST_COHORTS} cohorts are made "
+            "at once",
+            mend="name a column of few values with --cohort-column",
+        )
+    return codes, values
+
+
+def check(gate: Table, *, cohort_column: str | None, window: str) -> None:
+    """Refuse gate rows that could not be tracked, before anything is learnt.
+
+    Args:
+        gate: The gate rows.
+        cohort_column: One cohort for each of its values; or None.
+        window: The width of the spans of time.
+
+    Raises:
+        DataError: The column has too many values, or times cannot be read.
+    """
+    if cohort_column is not None:
+        _cohort_codes(gate, cohort_column)
+    if (time := gate.roles.one(Role.TIME)) is not None:
+        windows(gate.frame.column(time), time, window)
+
+
 @dataclass(frozen=True)
 class _Made:
     """What all additions of one source have in common."""
@@ -190,10 +228,11 @@ def _additions(rows: _Rows, cohort_id: str | None, made: _Made) -> list[Addition
         name = check_id(cohort_id or "")
         return [_addition(rows, name, name, made)]
     codes, values = rows.cohorts
+    order = np.argsort(codes, kind="stable")
+    edges = np.searchsorted(codes[order], np.arange(len(values) + 1))
     return [
-        _addition(rows.part(codes == code), cohort_id_of(value), value, made)
-        for code, value in enumerate(values)
-        if np.any(codes == code)
+        _addition(rows.part(order[start:stop]), cohort_id_of(value), value, made)
+        for value, start, stop in zip(values, edges[:-1], edges[1:], strict=True)
     ]
 
 
@@ -282,6 +321,7 @@ def from_file(  # noqa: PLR0913 - a table, its columns, and what made it
                 f"{path} has no column {name!r}; found: {', '.join(frame.column_names[:30])}",
                 mend="name the column that holds it",
             )
+    cohort_codes = None if columns.cohort is None else _cohort_codes(table, columns.cohort)
     y_true = _labels(table, columns.label, positive)
     groups = None if columns.group is None else record.keyed_texts(table.texts(columns.group), key)
     y_proba = _probabilities(table, columns.probability)
@@ -310,7 +350,6 @@ def from_file(  # noqa: PLR0913 - a table, its columns, and what made it
         },
         limits,
     )
-    cohort_codes = None if columns.cohort is None else _codes(table, columns.cohort)
     found = _additions(_Rows(scored, ids, cohort_codes), cohort_id, made)
     if by_value:
         return found

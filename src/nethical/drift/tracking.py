@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from nethical.drift.report import Written
     from nethical.facts import Fact
     from nethical.pipeline import Outcome
+    from nethical.preparation import Prepared
     from nethical.run import Receipt, Run
 
 __all__ = ["DriftTracking", "added", "reported", "watch"]
@@ -72,6 +73,10 @@ class DriftTracking:
                 f"cohort column {self.cohort_column!r} is missing; found: {', '.join(names[:30])}",
                 mend="name one of these columns with --cohort-column",
             )
+
+    def check(self, prepared: Prepared) -> None:
+        """Stop the run if its gate rows could not be tracked, before anything is learnt."""
+        intake.check(prepared.parts["gate"], cohort_column=self.cohort_column, window=self.window)
 
     def seal(self) -> Receipt | None:
         """Keep no log."""

@@ -19,7 +19,7 @@ __all__ = ["WIDTHS", "check_width", "in_order", "windows"]
 
 WIDTHS = ("day", "week", "month")
 DAY = 86_400_000_000
-FURTHEST_DAYS = 2_932_000  # the year 9999
+FIRST_DAY, LAST_DAY = -719_162, 2_932_896  # the years 1 to 9999, from 1970
 NO_TIME = "(no time)"
 
 
@@ -37,8 +37,8 @@ def windows(column: pa.ChunkedArray, name: str, width: str) -> tuple[NDArray[np.
     """Return the span of time of each row, as codes of shape (n,), and the names of the spans.
 
     Args:
-        column: Instants, as timestamps, as texts (``YYYY-MM-DD HH:MM:SS``), or as numbers, which
-            count seconds since 1970.
+        column: Instants, as timestamps, as texts (``YYYY-MM-DD HH:MM:SS``, in UTC unless all
+            tell a zone), or as numbers, which count seconds since 1970.
         name: What the column is called.
         width: ``day`` (2018-06-10), ``week`` (ISO 8601, 2018-W23) or ``month`` (2018-06); in UTC.
 
@@ -48,13 +48,13 @@ def windows(column: pa.ChunkedArray, name: str, width: str) -> tuple[NDArray[np.
     """
     check_width(width)
     days, missing = _days(column, name)
-    found, codes = np.unique(np.where(missing, 0, days), return_inverse=True)
+    found, codes = np.unique(days[~missing], return_inverse=True)
     names = [_name(int(day), width) for day in found]
     distinct = sorted(set(names))
     place = {text: code for code, text in enumerate(distinct)}
-    coded = np.array([place[text] for text in names], dtype=np.int64)[codes]
+    coded = np.full(len(days), len(distinct), dtype=np.int64)
+    coded[~missing] = np.array([place[text] for text in names], dtype=np.int64)[codes]
     if missing.any():
-        coded[missing] = len(distinct)
         distinct.append(NO_TIME)
     return coded, distinct
 
@@ -64,14 +64,14 @@ def _days(column: pa.ChunkedArray, name: str) -> tuple[NDArray[np.int64], NDArra
 
     try:
         if pa.types.is_large_string(column.type) or pa.types.is_string(column.type):
-            column = column.cast(pa.timestamp("us"))
+            column = _instants(column)
         is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
         if is_number:
             values = column.cast(pa.float64()).fill_null(np.nan).to_numpy()
             missing = ~np.isfinite(values)
             days = np.floor(np.where(missing, 0, values) / (DAY // 1_000_000))
         else:
-            micros = column.cast(pa.timestamp("us")).cast(pa.int64())
+            micros = column.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
             missing = micros.is_null().to_numpy()
             days = micros.fill_null(0).to_numpy() // DAY
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
@@ -79,12 +79,27 @@ def _days(column: pa.ChunkedArray, name: str) -> tuple[NDArray[np.int64], NDArra
             f"time column {name!r} cannot be read: {str(error).splitlines()[0]}",
             mend="write times as YYYY-MM-DD HH:MM:SS, or as numbers of seconds",
         ) from error
-    if len(days) and np.abs(days).max() > FURTHEST_DAYS:
+    if len(days) and not FIRST_DAY <= days.min() <= days.max() <= LAST_DAY:
         raise DataError(
-            f"time column {name!r} holds instants beyond the year 9999; numbers count seconds",
+            f"time column {name!r} holds instants before the year 1 or beyond 9999; numbers count "
+            "seconds",
             mend="divide milliseconds by 1000, or write times as YYYY-MM-DD HH:MM:SS",
         )
     return days.astype(np.int64), np.asarray(missing, dtype=bool)
+
+
+def _instants(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return texts as instants; where all tell their zone, as ``Z`` or ``+02:00``, in UTC."""
+    import pyarrow as pa
+
+    try:
+        return texts.cast(pa.timestamp("us"))
+    except pa.ArrowInvalid:
+        try:
+            return texts.cast(pa.timestamp("us", tz="UTC"))
+        except pa.ArrowInvalid:
+            pass
+        raise
 
 
 def _name(day: int, width: str) -> str:
