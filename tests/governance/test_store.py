@@ -3,6 +3,7 @@
 import hashlib
 import multiprocessing
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from nethical.errors import DataError, IntegrityError, NethicalError, UsageError
+from nethical.errors import DataError, IntegrityError, NethicalError, StorageError, UsageError
 from nethical.governance import database
 from nethical.governance.configurations import Configuration, Status
 from nethical.governance.store import GovernanceStore, Move, in_production
@@ -151,18 +152,44 @@ def thawed(folder):
     return folder
 
 
-def test_a_store_of_the_first_release_is_taken_as_it_is(tmp_path):
+def test_a_store_of_the_first_release_is_refused_until_it_is_upgraded(tmp_path):
     folder = thawed(tmp_path / "old")
-    exported = opened(folder).export()
+    before = (folder / database.DATABASE).read_bytes()
+    with pytest.raises(StorageError, match="has schema 0001; this release needs 0002") as refused:
+        opened(folder).configurations()
+    assert refused.value.mend == "run `nethical govern db upgrade`"
+    assert (folder / database.DATABASE).read_bytes() == before
+
+
+def test_an_upgrade_of_the_first_release_keeps_every_line_and_adds_empty_tables(tmp_path):
+    folder = thawed(tmp_path / "old")
+    with closing(sqlite3.connect(folder / database.DATABASE)) as db:
+        tables = [row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type='table'")]
+        kept = {
+            name: db.execute(f"SELECT count(*) FROM {name}").fetchone()[0]  # noqa: S608 - its own names
+            for name in tables
+            if not name.startswith(("sqlite", "nethical"))
+        }
     assert opened(folder).upgrade() == "0001"
-    opened(folder).check()
-    again = opened(folder).export()
-    assert again == exported
-    assert all(again.values()), "every table holds something"
+    assert opened(folder).upgrade() == database.HEAD
+    exported = opened(folder).export()
+    assert len(kept) == 8
+    assert {name: len(rows) for name, rows in exported.items() if rows} == kept
+    made = opened(tmp_path / "new")
+    made.check()
+    assert schema_of(folder) == schema_of(tmp_path / "new")
+
+
+def schema_of(folder):
+    """What a store's file says of its tables, in one order."""
+    with closing(sqlite3.connect(folder / database.DATABASE)) as db:
+        found = db.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    return sorted((name, re.sub(r"\s+", " ", sql)) for name, sql in found)
 
 
 def test_what_the_first_release_wrote_still_means_the_same(tmp_path):
     store = opened(thawed(tmp_path / "old"))
+    store.upgrade()
     for row in store.configurations():
         assert store.find(row.configuration_id).configuration_id == row.configuration_id
         assert store.find(row.configuration_id).digest == row.digest

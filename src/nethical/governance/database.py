@@ -26,8 +26,8 @@ __all__ = ["Database", "database_url"]
 
 DATABASE = "governance.db"
 VERSION_TABLE = "nethical_schema"
-HEAD = "0001"
-RELEASED = (HEAD,)
+HEAD = "0002"
+RELEASED = ("0001", HEAD)
 LOCKED_SECONDS = 60
 UPGRADE_LOCK = 0x6E657468  # one at a time makes or changes the tables of a server
 READS = "nethical_reads"

@@ -320,15 +320,22 @@ class GovernanceStore(Database):
     # --- all of it ----------------------------------------------------------------------------
 
     def export(self) -> dict[str, list[dict[str, Any]]]:
-        """Return every table as JSON values, in the order of their keys."""
+        """Return every table as JSON values, in the order of their keys; no secret is in it."""
         with self.reading() as db:
             return {
                 table.name: [
                     dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
-                    for row in db.execute(sa.select(table).order_by(*table.primary_key.columns))
+                    for row in db.execute(
+                        sa.select(*_told(table)).order_by(*table.primary_key.columns)
+                    )
                 ]
                 for table in t.metadata.sorted_tables
             }
+
+
+def _told(table: sa.Table) -> list[sa.Column[Any]]:
+    """Return the columns that are no secret."""
+    return [column for column in table.columns if not column.info.get(t.HIDDEN)]
 
 
 def in_production(events: Sequence[Event]) -> Event | None:

@@ -9,6 +9,7 @@ from sqlalchemy import (
     Column,
     Float,
     ForeignKey,
+    Index,
     Integer,
     MetaData,
     String,
@@ -18,15 +19,24 @@ from sqlalchemy import (
 )
 
 __all__ = [
+    "HIDDEN",
+    "adjudication",
     "attempt",
     "configuration",
     "configuration_event",
     "evaluation",
+    "failed_login",
     "gate_report",
+    "label_release",
     "metadata",
+    "person",
+    "review_answer",
+    "review_case",
+    "review_slot",
     "reviewed_case",
     "study",
     "trial",
+    "web_session",
 ]
 
 NAMES = {
@@ -41,6 +51,8 @@ ID = String(16)
 DIGEST = String(71)
 NAME = String(64)
 MODEL = String(100)
+CASE = String(128)
+HIDDEN = "hidden"  # marks columns that no export holds
 
 configuration = Table(
     "configuration",
@@ -146,7 +158,7 @@ gate_report = Table(
 reviewed_case = Table(
     "reviewed_case",
     metadata,
-    Column("case_id", String(128), primary_key=True),
+    Column("case_id", CASE, primary_key=True),
     Column("name", NAME, nullable=False, index=True),
     Column("features", JSON, nullable=False),
     Column("is_positive", Boolean, nullable=False),
@@ -159,4 +171,124 @@ reviewed_case = Table(
     CheckConstraint(
         "inclusion_probability > 0 AND inclusion_probability <= 1", name="probability_in_range"
     ),
+)
+# What people are asked about: one line a case, with what the model said, which they do not see.
+review_case = Table(
+    "review_case",
+    metadata,
+    Column("case_id", CASE, primary_key=True),
+    Column("name", NAME, nullable=False, index=True),
+    Column("source", NAME, nullable=False),
+    Column("stratum", NAME, nullable=False),
+    Column("inclusion_probability", Float, nullable=False),
+    Column("severity", Integer, nullable=False),
+    Column("uncertainty", Float, nullable=False),
+    Column("probability", Float, nullable=True),
+    Column("decision", NAME, nullable=True),
+    Column("model_id", MODEL, nullable=True),
+    Column("row_digest", DIGEST, nullable=False),
+    Column("features", JSON(none_as_null=True), nullable=True),
+    Column("state", NAME, nullable=False),
+    Column("created_at", Text, nullable=False),
+    Column("due_at", Text, nullable=False),
+    Column("closed_at", Text, nullable=True),
+    Column("label", Boolean, nullable=True),
+    Column("used_for_training", Boolean, nullable=False),
+    CheckConstraint(
+        "inclusion_probability > 0 AND inclusion_probability <= 1", name="probability_in_range"
+    ),
+    CheckConstraint("severity >= 1 AND severity <= 5", name="severity_in_range"),
+    CheckConstraint("uncertainty >= 0 AND uncertainty <= 1", name="uncertainty_in_range"),
+    Index("ix_review_case_queue", "state", "severity", "due_at"),
+)
+# One line a review that is asked for: two a case, each answered once, by two people.
+review_slot = Table(
+    "review_slot",
+    metadata,
+    Column("slot_id", Integer, primary_key=True, autoincrement=True),
+    Column("case_id", CASE, ForeignKey("review_case.case_id"), nullable=False),
+    Column("place", Integer, nullable=False),
+    Column("state", NAME, nullable=False),
+    Column("reviewer", NAME, nullable=True),
+    Column("lease_until", Text, nullable=True),
+    Column("submitted_at", Text, nullable=True),
+    UniqueConstraint("case_id", "place"),
+    UniqueConstraint("case_id", "reviewer"),
+    CheckConstraint("place >= 1 AND place <= 2", name="place_in_range"),
+    CheckConstraint(
+        "(state = 'free' AND reviewer IS NULL AND lease_until IS NULL AND submitted_at IS NULL)"
+        " OR (state = 'claimed' AND reviewer IS NOT NULL AND lease_until IS NOT NULL"
+        " AND submitted_at IS NULL)"
+        " OR (state = 'submitted' AND reviewer IS NOT NULL AND submitted_at IS NOT NULL)",
+        name="state_is_whole",
+    ),
+    Index("ix_review_slot_reviewer", "reviewer", "state"),
+)
+# What a reviewer answered; never changed.
+review_answer = Table(
+    "review_answer",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("slot_id", Integer, ForeignKey("review_slot.slot_id"), nullable=False, unique=True),
+    Column("reviewer", NAME, nullable=False),
+    Column("decision", NAME, nullable=False),
+    Column("tags", JSON, nullable=False),
+    Column("rationale", Text, nullable=False),
+    Column("confidence", Float, nullable=True),
+    Column("at", Text, nullable=False),
+    CheckConstraint("decision IN ('allow', 'block', 'unsure')", name="decision_known"),
+)
+# What a third person decided where two did not agree; never changed.
+adjudication = Table(
+    "adjudication",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("case_id", CASE, ForeignKey("review_case.case_id"), nullable=False, unique=True),
+    Column("adjudicator", NAME, nullable=False),
+    Column("decision", NAME, nullable=False),
+    Column("tags", JSON, nullable=False),
+    Column("rationale", Text, nullable=False),
+    Column("confidence", Float, nullable=True),
+    Column("at", Text, nullable=False),
+    CheckConstraint("decision IN ('allow', 'block', 'unsure')", name="decision_known"),
+)
+# Labels that training may read; never changed. The rows are ids, digests, labels and weights.
+label_release = Table(
+    "label_release",
+    metadata,
+    Column("release_id", ID, primary_key=True),
+    Column("digest", DIGEST, nullable=False, unique=True),
+    Column("name", NAME, nullable=False, index=True),
+    Column("rows", JSON, nullable=False),
+    Column("created_at", Text, nullable=False),
+    Column("created_by", Text, nullable=False),
+)
+person = Table(
+    "person",
+    metadata,
+    Column("name", NAME, primary_key=True),
+    Column("role", NAME, nullable=False),
+    Column("password_hash", Text, nullable=False, info={HIDDEN: True}),
+    Column("created_at", Text, nullable=False),
+    Column("disabled_at", Text, nullable=True),
+    CheckConstraint("role IN ('viewer', 'reviewer', 'approver', 'admin')", name="role_known"),
+)
+# Who is signed in; a session is known by the digest of its token, which only the browser has.
+web_session = Table(
+    "web_session",
+    metadata,
+    Column("token_digest", DIGEST, primary_key=True),
+    Column("name", NAME, ForeignKey("person.name"), nullable=False, index=True),
+    Column("csrf", Text, nullable=False, info={HIDDEN: True}),
+    Column("created_at", Text, nullable=False),
+    Column("last_seen_at", Text, nullable=False),
+    Column("expires_at", Text, nullable=False),
+)
+failed_login = Table(
+    "failed_login",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("name", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("at", Text, nullable=False, index=True),
 )

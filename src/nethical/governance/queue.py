@@ -1,0 +1,473 @@
+"""The review queue: two people answer each case, blind; a third decides where they do not agree.
+
+Each case has two slots, which are lines of their own: to claim is to take a free one, so no slot
+is ever served to two people at once, and nobody gets both of a case. A claim ends after a lease;
+whoever claimed may still answer later, as long as nobody else has taken the slot. Every method
+is one transaction.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from nethical.errors import DataError, UsageError
+from nethical.governance import tables as t
+from nethical.governance.reviews import (
+    EMERGENCY,
+    SEVERITIES,
+    Answer,
+    Case,
+    CaseView,
+    Claimed,
+    Entered,
+    Given,
+    ListedCase,
+    ModelVerdict,
+    State,
+    check_reviewer,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime
+
+    from nethical.governance.store import GovernanceStore
+
+__all__ = ["DUE", "LEASE", "PLACES", "ReviewQueue"]
+
+LEASE = timedelta(minutes=15)
+PLACES = (1, 2)
+DUE = {
+    1: timedelta(days=7),
+    2: timedelta(days=3),
+    3: timedelta(days=1),
+    4: timedelta(hours=8),
+    EMERGENCY: timedelta(hours=1),
+}
+SUBMIT, ADJUDICATE = "submit", "adjudicate"
+FREE, CLAIMED, SUBMITTED = "free", "claimed", "submitted"
+PAGE = 200
+TENTHS = 10
+
+case_, slot_, answer_ = t.review_case, t.review_slot, t.review_answer
+
+
+class ReviewQueue:
+    """The queue of a governance store.
+
+    Args:
+        store: Where cases are kept.
+        clock: Returns the current UTC time.
+
+    Raises:
+        UsageError: What is asked is not allowed; raised by every method.
+        DataError: What is written breaks a rule of the tables; likewise.
+        StorageError: The store cannot be read or written; likewise.
+    """
+
+    def __init__(self, store: GovernanceStore, clock: Callable[[], datetime]) -> None:
+        self.store = store
+        self._clock = clock
+
+    # --- cases come in ------------------------------------------------------------------------
+
+    def enter(self, cases: Iterable[Case]) -> Entered:
+        """Keep cases with two free slots each, all of them or none.
+
+        A case that is there already stays as it is, so the same rows may be handed in again.
+        """
+        given = {case.case_id: case for case in cases}
+        for case in given.values():
+            _check(case)
+        now = self._clock()
+        with self.store.writing() as db:
+            known = set(
+                db.execute(
+                    sa.select(case_.c.case_id).where(
+                        case_.c.name.in_({c.name for c in given.values()})
+                    )
+                ).scalars()
+            )
+            fresh = [case for case_id, case in given.items() if case_id not in known]
+            if fresh:
+                db.execute(case_.insert(), [_line(case, now) for case in fresh])
+                slots = [
+                    {"case_id": case.case_id, "place": place, "state": FREE}
+                    for case in fresh
+                    for place in PLACES
+                ]
+                db.execute(slot_.insert(), slots)
+        by_source: dict[str, int] = {}
+        for case in fresh:
+            by_source[case.source.value] = by_source.get(case.source.value, 0) + 1
+        return Entered(by_source, len(given) - len(fresh))
+
+    # --- people answer ------------------------------------------------------------------------
+
+    def claim(self, reviewer: str) -> Claimed | None:
+        """Give a person the case that comes first, for a lease; None if there is none for them.
+
+        First comes what they hold already, with a new lease; then the highest severity; of one
+        severity what is overdue, then the more uncertain, then what is due first.
+        """
+        check_reviewer(reviewer)
+        now = self._clock()
+        with self.store.writing() as db:
+            slot = _held(db, reviewer) or _next(db, reviewer, stamp(now))
+            if slot is None:
+                return None
+            until = stamp(now + LEASE)
+            db.execute(
+                slot_.update()
+                .where(slot_.c.slot_id == slot.slot_id)
+                .values(state=CLAIMED, reviewer=reviewer, lease_until=until)
+            )
+            return Claimed(_view(db, slot.case_id, reviewer), until)
+
+    def release(self, case_id: str, reviewer: str) -> None:
+        """Give a claimed case back unanswered.
+
+        Raises:
+            UsageError: This person holds no claim of it.
+        """
+        with self.store.writing() as db:
+            slot = _slot(db, case_id, reviewer)
+            if slot is None or slot.state != CLAIMED:
+                raise _not_yours(case_id, reviewer)
+            db.execute(
+                slot_.update()
+                .where(slot_.c.slot_id == slot.slot_id)
+                .values(state=FREE, reviewer=None, lease_until=None)
+            )
+
+    def submit(self, case_id: str, reviewer: str, answer: Answer) -> CaseView:
+        """Keep a person's answer to a case that they claimed; from then on they see the model's.
+
+        The same answer sent again is kept once.
+
+        Raises:
+            UsageError: They hold no claim of it, or answered something else already.
+        """
+        with self.store.writing() as db:
+            slot = _slot(db, case_id, reviewer)
+            if slot is None:
+                raise _not_yours(case_id, reviewer)
+            if slot.state == CLAIMED:
+                self._keep(db, slot, answer)
+            elif _answers(db, case_id)[reviewer].answer != answer:
+                raise UsageError(
+                    f"{reviewer} answered {case_id} already", mend="claim the next case"
+                )
+            return _view(db, case_id, reviewer)
+
+    def _keep(self, db: sa.Connection, slot: sa.Row[Any], answer: Answer) -> None:
+        at = stamp(self._clock())
+        db.execute(
+            answer_.insert().values(
+                slot_id=slot.slot_id, reviewer=slot.reviewer, at=at, **_values(answer)
+            )
+        )
+        db.execute(
+            slot_.update()
+            .where(slot_.c.slot_id == slot.slot_id)
+            .values(state=SUBMITTED, submitted_at=at)
+        )
+        given = _answers(db, slot.case_id)
+        if len(given) < len(PLACES):
+            return
+        labels = {one.answer.label for one in given.values()}
+        if len(labels) == 1 and None not in labels:
+            self._close(db, slot.case_id, labels.pop())
+        else:
+            db.execute(
+                case_.update()
+                .where(case_.c.case_id == slot.case_id)
+                .values(state=State.ADJUDICATING.value)
+            )
+
+    def _close(self, db: sa.Connection, case_id: str, label: bool | None) -> None:  # noqa: FBT001 - a value, not a choice
+        values = {"state": State.CLOSED.value, "label": label, "closed_at": stamp(self._clock())}
+        db.execute(case_.update().where(case_.c.case_id == case_id).values(values))
+
+    def adjudicate(self, case_id: str, adjudicator: str, answer: Answer) -> CaseView:
+        """Decide a case in which two people did not agree, or one was unsure.
+
+        An adjudicator who is unsure closes it without a label.
+
+        Raises:
+            UsageError: It is not to be adjudicated, or this person answered it.
+        """
+        check_reviewer(adjudicator)
+        with self.store.writing() as db:
+            case = _case(db, case_id)
+            if case.state != State.ADJUDICATING:
+                raise UsageError(
+                    f"{case_id} is {case.state}: there is nothing to adjudicate",
+                    mend="see `nethical review list --state adjudicating`",
+                )
+            if adjudicator in _answers(db, case_id):
+                raise UsageError(
+                    f"{adjudicator} answered {case_id}", mend="let a third person adjudicate it"
+                )
+            db.execute(
+                t.adjudication.insert().values(
+                    case_id=case_id,
+                    adjudicator=adjudicator,
+                    at=stamp(self._clock()),
+                    **_values(answer),
+                )
+            )
+            self._close(db, case_id, answer.label)
+            return _view(db, case_id, adjudicator)
+
+    # --- looking ------------------------------------------------------------------------------
+
+    def case(self, case_id: str, reviewer: str) -> CaseView:
+        """Return a case as a person may see it.
+
+        Raises:
+            UsageError: There is none of that id.
+        """
+        with self.store.reading() as db:
+            return _view(db, case_id, reviewer)
+
+    def listed(
+        self,
+        state: str | None = None,
+        *,
+        reviewer: str = "",
+        name: str | None = None,
+        limit: int = PAGE,
+        offset: int = 0,
+    ) -> list[ListedCase]:
+        """Return cases in the order of their entry, without what a reviewer must not know.
+
+        Args:
+            state: Of these alone; None for all.
+            reviewer: For whom ``may`` is told.
+            name: Of this model name alone.
+            limit: At most so many.
+            offset: After so many.
+        """
+        query = sa.select(case_).order_by(case_.c.created_at, case_.c.case_id)
+        if state is not None:
+            query = query.where(case_.c.state == state)
+        if name is not None:
+            query = query.where(case_.c.name == name)
+        with self.store.reading() as db:
+            cases = db.execute(query.limit(limit).offset(offset)).all()
+            slots = db.execute(
+                sa.select(slot_).where(slot_.c.case_id.in_([case.case_id for case in cases]))
+            ).all()
+        by_case: dict[str, list[Any]] = {}
+        for slot in slots:
+            by_case.setdefault(slot.case_id, []).append(slot)
+        return [_listed(case, by_case[case.case_id], reviewer) for case in cases]
+
+    def counts(self) -> dict[str, int]:
+        """Return how many cases are open, adjudicating and closed."""
+        with self.store.reading() as db:
+            count = sa.func.count().label("n")
+            query = sa.select(case_.c.state, count).group_by(case_.c.state)
+            found = {row.state: row.n for row in db.execute(query)}
+        return {state.value: found.get(state.value, 0) for state in State}
+
+    # --- retention ----------------------------------------------------------------------------
+
+    def expire_features(self, before: datetime) -> int:
+        """Delete the features of cases from before a time, and return of how many.
+
+        Those are the cases that were closed before, and those that entered before and are not
+        closed yet: nobody can answer them any more, so they are closed without a label. The
+        digest of the row, the answers and the label stay.
+        """
+        limit = stamp(before)
+        unfinished = sa.and_(case_.c.state != State.CLOSED.value, case_.c.created_at < limit)
+        stale = sa.select(case_.c.case_id).where(unfinished)
+        closed = {"state": State.CLOSED.value, "closed_at": stamp(self._clock())}
+        with self.store.writing() as db:
+            due = sa.or_(unfinished, case_.c.closed_at < limit)
+            ids = sa.select(case_.c.case_id).where(due, case_.c.features.is_not(sa.null()))
+            found = list(db.execute(ids).scalars())
+            db.execute(
+                slot_.update()
+                .where(slot_.c.state == CLAIMED, slot_.c.case_id.in_(stale))
+                .values(state=FREE, reviewer=None, lease_until=None)
+            )
+            db.execute(case_.update().where(due).values(features=sa.null()))
+            db.execute(case_.update().where(unfinished).values(closed))
+        return len(found)
+
+
+def stamp(moment: datetime) -> str:
+    """Return a UTC time as it is stored: as text that sorts by time."""
+    return f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}"
+
+
+def _check(case: Case) -> None:
+    if case.severity not in SEVERITIES:
+        raise DataError(f"the severity is {case.severity}", mend="give 1 (LOW) to 5 (EMERGENCY)")
+
+
+def _line(case: Case, now: datetime) -> dict[str, Any]:
+    return {
+        "case_id": case.case_id,
+        "name": case.name,
+        "source": case.source.value,
+        "stratum": case.stratum,
+        "inclusion_probability": case.inclusion_probability,
+        "severity": case.severity,
+        "uncertainty": case.uncertainty,
+        "probability": case.probability,
+        "decision": case.decision,
+        "model_id": case.model_id,
+        "row_digest": case.row_digest,
+        "features": dict(case.features),
+        "state": State.OPEN.value,
+        "created_at": stamp(now),
+        "due_at": stamp(now + DUE[case.severity]),
+        "used_for_training": False,
+    }
+
+
+def _values(answer: Answer) -> dict[str, Any]:
+    return {
+        "decision": answer.decision,
+        "tags": list(answer.tags),
+        "rationale": answer.rationale,
+        "confidence": answer.confidence,
+    }
+
+
+def _held(db: sa.Connection, reviewer: str) -> sa.Row[Any] | None:
+    """Return the slot that a person holds, whether or not its lease is over."""
+    query = sa.select(slot_).where(slot_.c.reviewer == reviewer, slot_.c.state == CLAIMED)
+    return db.execute(query.order_by(slot_.c.slot_id).limit(1)).first()
+
+
+def _next(db: sa.Connection, reviewer: str, now: str) -> sa.Row[Any] | None:
+    """Return the slot that a person is to have next."""
+    own = sa.select(slot_.c.case_id).where(slot_.c.reviewer == reviewer)
+    is_left = sa.and_(slot_.c.state == CLAIMED, slot_.c.lease_until <= now)
+    query = (
+        sa.select(slot_)
+        .join(case_, case_.c.case_id == slot_.c.case_id)
+        .where(
+            case_.c.state == State.OPEN.value,
+            sa.or_(slot_.c.state == FREE, is_left),
+            slot_.c.case_id.not_in(own),
+        )
+        .order_by(
+            case_.c.severity.desc(),
+            sa.case((case_.c.due_at <= now, 0), else_=1),
+            sa.cast(case_.c.uncertainty * TENTHS, sa.Integer).desc(),
+            case_.c.due_at,
+            case_.c.case_id,
+            slot_.c.place,
+        )
+        .limit(1)
+    )
+    return db.execute(query).first()
+
+
+def _slot(db: sa.Connection, case_id: str, reviewer: str) -> sa.Row[Any] | None:
+    query = sa.select(slot_).where(slot_.c.case_id == case_id, slot_.c.reviewer == reviewer)
+    return db.execute(query).first()
+
+
+def _case(db: sa.Connection, case_id: str) -> sa.Row[Any]:
+    found = db.execute(sa.select(case_).where(case_.c.case_id == case_id)).first()
+    if found is None:
+        raise UsageError(
+            f"there is no case {case_id!r}", mend="name one that `nethical review list` shows"
+        )
+    return found
+
+
+def _answers(db: sa.Connection, case_id: str) -> dict[str, Given]:
+    """Return the answers to a case by who gave them, in the order of its slots."""
+    query = (
+        sa.select(answer_)
+        .join(slot_, slot_.c.slot_id == answer_.c.slot_id)
+        .where(slot_.c.case_id == case_id)
+        .order_by(slot_.c.place)
+    )
+    return {row.reviewer: _given(row, row.reviewer) for row in db.execute(query)}
+
+
+def _given(row: sa.Row[Any], by: str) -> Given:
+    return Given(by, row.at, Answer(row.decision, tuple(row.tags), row.rationale, row.confidence))
+
+
+def _view(db: sa.Connection, case_id: str, reviewer: str) -> CaseView:
+    """Return what a person may see of a case."""
+    case = _case(db, case_id)
+    given = _answers(db, case_id)
+    slot = _slot(db, case_id, reviewer)
+    is_closed = case.state == State.CLOSED
+    may = _may(case.state, reviewer, None if slot is None else slot.state)
+    decided = None
+    if is_closed:
+        query = sa.select(t.adjudication).where(t.adjudication.c.case_id == case_id)
+        row = db.execute(query).first()
+        decided = None if row is None else _given(row, row.adjudicator)
+    return CaseView(
+        case_id,
+        case.name,
+        case.state,
+        case.severity == EMERGENCY,
+        case.created_at,
+        case.features,
+        may,
+        given.get(reviewer),
+        tuple(given.values()) if is_closed or may == ADJUDICATE else (),
+        decided,
+        case.label,
+        _verdict(case) if is_closed or reviewer in given else None,
+    )
+
+
+def _may(state: str, reviewer: str, slot: str | None) -> str:
+    """Return what a person may do with a case, by the state of the slot that they have."""
+    if state == State.OPEN and slot == CLAIMED:
+        return SUBMIT
+    if state == State.ADJUDICATING and reviewer and slot is None:
+        return ADJUDICATE
+    return ""
+
+
+def _verdict(case: sa.Row[Any]) -> ModelVerdict:
+    return ModelVerdict(
+        case.probability,
+        case.decision,
+        case.model_id,
+        case.source,
+        case.stratum,
+        case.inclusion_probability,
+        case.severity,
+        case.uncertainty,
+        case.due_at,
+    )
+
+
+def _listed(case: sa.Row[Any], slots: Sequence[sa.Row[Any]], reviewer: str) -> ListedCase:
+    own = next((slot.state for slot in slots if slot.reviewer == reviewer and reviewer), None)
+    return ListedCase(
+        case.case_id,
+        case.name,
+        case.state,
+        case.severity == EMERGENCY,
+        case.created_at,
+        sum(slot.state == SUBMITTED for slot in slots),
+        _may(case.state, reviewer, own),
+        case.label,
+    )
+
+
+def _not_yours(case_id: str, reviewer: str) -> UsageError:
+    return UsageError(
+        f"{reviewer} holds no claim of {case_id}", mend="claim a case first, and answer that one"
+    )
