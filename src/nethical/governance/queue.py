@@ -15,6 +15,18 @@ import sqlalchemy as sa
 
 from nethical.errors import DataError, UsageError
 from nethical.governance import tables as t
+from nethical.governance.case_views import (
+    CLAIMED,
+    FREE,
+    SUBMITTED,
+    answers_to,
+    find_case,
+    find_slot,
+    listed_case,
+    stamp,
+    view_of,
+)
+from nethical.governance.figures import QueueFigures, queue_figures
 from nethical.governance.reviews import (
     EMERGENCY,
     SEVERITIES,
@@ -23,15 +35,13 @@ from nethical.governance.reviews import (
     CaseView,
     Claimed,
     Entered,
-    Given,
     ListedCase,
-    ModelVerdict,
     State,
     check_reviewer,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
     from datetime import datetime
 
     from nethical.governance.store import GovernanceStore
@@ -47,8 +57,6 @@ DUE = {
     4: timedelta(hours=8),
     EMERGENCY: timedelta(hours=1),
 }
-SUBMIT, ADJUDICATE = "submit", "adjudicate"
-FREE, CLAIMED, SUBMITTED = "free", "claimed", "submitted"
 PAGE = 200
 TENTHS = 10
 
@@ -125,7 +133,7 @@ class ReviewQueue:
                 .where(slot_.c.slot_id == slot.slot_id)
                 .values(state=CLAIMED, reviewer=reviewer, lease_until=until)
             )
-            return Claimed(_view(db, slot.case_id, reviewer), until)
+            return Claimed(view_of(db, slot.case_id, reviewer), until)
 
     def release(self, case_id: str, reviewer: str) -> None:
         """Give a claimed case back unanswered.
@@ -134,7 +142,7 @@ class ReviewQueue:
             UsageError: This person holds no claim of it.
         """
         with self.store.writing() as db:
-            slot = _slot(db, case_id, reviewer)
+            slot = find_slot(db, case_id, reviewer)
             if slot is None or slot.state != CLAIMED:
                 raise _not_yours(case_id, reviewer)
             db.execute(
@@ -152,16 +160,16 @@ class ReviewQueue:
             UsageError: They hold no claim of it, or answered something else already.
         """
         with self.store.writing() as db:
-            slot = _slot(db, case_id, reviewer)
+            slot = find_slot(db, case_id, reviewer)
             if slot is None:
                 raise _not_yours(case_id, reviewer)
             if slot.state == CLAIMED:
                 self._keep(db, slot, answer)
-            elif _answers(db, case_id)[reviewer].answer != answer:
+            elif answers_to(db, case_id)[reviewer].answer != answer:
                 raise UsageError(
                     f"{reviewer} answered {case_id} already", mend="claim the next case"
                 )
-            return _view(db, case_id, reviewer)
+            return view_of(db, case_id, reviewer)
 
     def _keep(self, db: sa.Connection, slot: sa.Row[Any], answer: Answer) -> None:
         at = stamp(self._clock())
@@ -175,7 +183,7 @@ class ReviewQueue:
             .where(slot_.c.slot_id == slot.slot_id)
             .values(state=SUBMITTED, submitted_at=at)
         )
-        given = _answers(db, slot.case_id)
+        given = answers_to(db, slot.case_id)
         if len(given) < len(PLACES):
             return
         labels = {one.answer.label for one in given.values()}
@@ -202,13 +210,13 @@ class ReviewQueue:
         """
         check_reviewer(adjudicator)
         with self.store.writing() as db:
-            case = _case(db, case_id)
+            case = find_case(db, case_id)
             if case.state != State.ADJUDICATING:
                 raise UsageError(
                     f"{case_id} is {case.state}: there is nothing to adjudicate",
                     mend="see `nethical review list --state adjudicating`",
                 )
-            if adjudicator in _answers(db, case_id):
+            if adjudicator in answers_to(db, case_id):
                 raise UsageError(
                     f"{adjudicator} answered {case_id}", mend="let a third person adjudicate it"
                 )
@@ -221,7 +229,7 @@ class ReviewQueue:
                 )
             )
             self._close(db, case_id, answer.label)
-            return _view(db, case_id, adjudicator)
+            return view_of(db, case_id, adjudicator)
 
     # --- looking ------------------------------------------------------------------------------
 
@@ -232,7 +240,7 @@ class ReviewQueue:
             UsageError: There is none of that id.
         """
         with self.store.reading() as db:
-            return _view(db, case_id, reviewer)
+            return view_of(db, case_id, reviewer)
 
     def listed(
         self,
@@ -265,7 +273,7 @@ class ReviewQueue:
         by_case: dict[str, list[Any]] = {}
         for slot in slots:
             by_case.setdefault(slot.case_id, []).append(slot)
-        return [_listed(case, by_case[case.case_id], reviewer) for case in cases]
+        return [listed_case(case, by_case[case.case_id], reviewer) for case in cases]
 
     def counts(self) -> dict[str, int]:
         """Return how many cases are open, adjudicating and closed."""
@@ -274,6 +282,11 @@ class ReviewQueue:
             query = sa.select(case_.c.state, count).group_by(case_.c.state)
             found = {row.state: row.n for row in db.execute(query)}
         return {state.value: found.get(state.value, 0) for state in State}
+
+    def stats(self, name: str | None = None) -> QueueFigures:
+        """Return how reviewing goes, of one model name or of all."""
+        with self.store.reading() as db:
+            return queue_figures(db, stamp(self._clock()), name=name)
 
     # --- retention ----------------------------------------------------------------------------
 
@@ -300,11 +313,6 @@ class ReviewQueue:
             db.execute(case_.update().where(due).values(features=sa.null()))
             db.execute(case_.update().where(unfinished).values(closed))
         return len(found)
-
-
-def stamp(moment: datetime) -> str:
-    """Return a UTC time as it is stored: as text that sorts by time."""
-    return f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
 def _check(case: Case) -> None:
@@ -371,100 +379,6 @@ def _next(db: sa.Connection, reviewer: str, now: str) -> sa.Row[Any] | None:
         .limit(1)
     )
     return db.execute(query).first()
-
-
-def _slot(db: sa.Connection, case_id: str, reviewer: str) -> sa.Row[Any] | None:
-    query = sa.select(slot_).where(slot_.c.case_id == case_id, slot_.c.reviewer == reviewer)
-    return db.execute(query).first()
-
-
-def _case(db: sa.Connection, case_id: str) -> sa.Row[Any]:
-    found = db.execute(sa.select(case_).where(case_.c.case_id == case_id)).first()
-    if found is None:
-        raise UsageError(
-            f"there is no case {case_id!r}", mend="name one that `nethical review list` shows"
-        )
-    return found
-
-
-def _answers(db: sa.Connection, case_id: str) -> dict[str, Given]:
-    """Return the answers to a case by who gave them, in the order of its slots."""
-    query = (
-        sa.select(answer_)
-        .join(slot_, slot_.c.slot_id == answer_.c.slot_id)
-        .where(slot_.c.case_id == case_id)
-        .order_by(slot_.c.place)
-    )
-    return {row.reviewer: _given(row, row.reviewer) for row in db.execute(query)}
-
-
-def _given(row: sa.Row[Any], by: str) -> Given:
-    return Given(by, row.at, Answer(row.decision, tuple(row.tags), row.rationale, row.confidence))
-
-
-def _view(db: sa.Connection, case_id: str, reviewer: str) -> CaseView:
-    """Return what a person may see of a case."""
-    case = _case(db, case_id)
-    given = _answers(db, case_id)
-    slot = _slot(db, case_id, reviewer)
-    is_closed = case.state == State.CLOSED
-    may = _may(case.state, reviewer, None if slot is None else slot.state)
-    decided = None
-    if is_closed:
-        query = sa.select(t.adjudication).where(t.adjudication.c.case_id == case_id)
-        row = db.execute(query).first()
-        decided = None if row is None else _given(row, row.adjudicator)
-    return CaseView(
-        case_id,
-        case.name,
-        case.state,
-        case.severity == EMERGENCY,
-        case.created_at,
-        case.features,
-        may,
-        given.get(reviewer),
-        tuple(given.values()) if is_closed or may == ADJUDICATE else (),
-        decided,
-        case.label,
-        _verdict(case) if is_closed or reviewer in given else None,
-    )
-
-
-def _may(state: str, reviewer: str, slot: str | None) -> str:
-    """Return what a person may do with a case, by the state of the slot that they have."""
-    if state == State.OPEN and slot == CLAIMED:
-        return SUBMIT
-    if state == State.ADJUDICATING and reviewer and slot is None:
-        return ADJUDICATE
-    return ""
-
-
-def _verdict(case: sa.Row[Any]) -> ModelVerdict:
-    return ModelVerdict(
-        case.probability,
-        case.decision,
-        case.model_id,
-        case.source,
-        case.stratum,
-        case.inclusion_probability,
-        case.severity,
-        case.uncertainty,
-        case.due_at,
-    )
-
-
-def _listed(case: sa.Row[Any], slots: Sequence[sa.Row[Any]], reviewer: str) -> ListedCase:
-    own = next((slot.state for slot in slots if slot.reviewer == reviewer and reviewer), None)
-    return ListedCase(
-        case.case_id,
-        case.name,
-        case.state,
-        case.severity == EMERGENCY,
-        case.created_at,
-        sum(slot.state == SUBMITTED for slot in slots),
-        _may(case.state, reviewer, own),
-        case.label,
-    )
 
 
 def _not_yours(case_id: str, reviewer: str) -> UsageError:
