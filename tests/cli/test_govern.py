@@ -252,8 +252,8 @@ def test_a_candidate_can_be_rejected_once(govern):
 
 @pytest.mark.usefixtures("searched")
 def test_the_store_is_looked_after(govern):
-    assert "schema 0001" in govern("govern", "db", "check").out
-    assert govern("govern", "db", "upgrade", "--json").document["had"] == "0001"
+    assert "schema 0002" in govern("govern", "db", "check").out
+    assert govern("govern", "db", "upgrade", "--json").document["had"] == "0002"
     exported = govern("govern", "db", "export", "--json").document
     assert len(exported["trial"]) == 5
     assert len(exported["reviewed_case"]) == 400

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Agreement", "agreement"]
+__all__ = ["Agreement", "agreement", "unknown"]
 
 LEVEL = 0.95
 MORE = 2
@@ -37,11 +37,23 @@ class Agreement:
         interval: The share of decisions, with bounds that each hold with 95 %.
         n: Reviewed cases that it rests on.
         left_out: Cases that the configuration learnt from.
+        note: Why nothing is known, where nothing is.
     """
 
     interval: Interval
     n: int
     left_out: int = 0
+    note: str = ""
+
+    @property
+    def estimate(self) -> float | None:
+        """The share of decisions, None where nothing is known."""
+        return self.interval.estimate if self.n else None
+
+
+def unknown(note: str) -> Agreement:
+    """Return that nothing is known, and why."""
+    return Agreement(Interval(np.nan, np.nan, np.nan), 0, note=note)
 
 
 def agreement(

@@ -13,7 +13,7 @@ from nethical.errors import DataError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["read_cases"]
+__all__ = ["plain", "read_cases"]
 
 OWN = (
     *("case_id", "stratum", "inclusion_probability"),
@@ -63,7 +63,7 @@ def read_cases(
             {
                 "case_id": _id(row["case_id"], path, place),
                 "name": name,
-                "features": {column: _plain(row[column]) for column in features},
+                "features": {column: plain(row[column]) for column in features},
                 "is_positive": _is_positive(row[label], positive, f"{path} row {place}"),
                 "stratum": str(row.get("stratum") or DEFAULT_STRATUM)[:64],
                 "inclusion_probability": share,
@@ -97,7 +97,7 @@ def _is_positive(value: object, positive: tuple[str, ...], where: str) -> bool:
     )
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     """Return a value as JSON holds it: a missing number is null."""
     if isinstance(value, float) and not np.isfinite(value):
         return None

@@ -24,7 +24,7 @@ from nethical.facts import (
     SearchCompleted,
 )
 from nethical.gate import Verdict
-from nethical.governance.agreement import Agreement, agreement
+from nethical.governance.answered import agreement_with_people
 from nethical.governance.configurations import Configuration, Status, fitness
 from nethical.governance.latency import compare_latency
 from nethical.governance.promotion import Evidence, GateDecision, Policy, decide
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nethical.bundle import Bundle
+    from nethical.governance.agreement import Agreement
     from nethical.governance.store import GovernanceStore
     from nethical.pipeline import Outcome
     from nethical.registry import Registry
@@ -132,8 +133,8 @@ class Governance:
         table = outcome.prepared.parts["gate"]
         metrics = {name: measured[name] for name in GATE_METRICS}
         metrics["latency_ms"] = latency_ms(outcome.model, table)
-        found = self._agreement(outcome.model, outcome.plan.slot)
-        agreed = None if found is None else found.interval.estimate
+        found = self._agreement(self.registry.verify(outcome.published.model_id))
+        agreed = None if found is None else found.estimate
         score, terms = fitness(
             metrics["recall"], metrics["false_positive_rate"], metrics["latency_ms"], agreed
         )
@@ -375,26 +376,12 @@ class Governance:
             rows.groups,
             int(seen.sum()),
             latency,
-            self._agreement(models[1], str(candidate.claims["name"])),
+            self._agreement(candidate),
             waiver,
         )
 
-    def _agreement(self, model: TrainedModel, name: str) -> Agreement | None:
-        """Return how far a model decides as people did on cases that no model learnt from."""
-        import pyarrow as pa
-
-        cases = self.store.cases(name)
-        free = [case for case in cases if not case.used_for_training]
-        if not free:
-            return None
-        columns = {key: [case.features.get(key) for case in free] for key in model.reads}
-        positive = model.predict_proba(pa.table(columns))[:, 1] >= model.thresholds.block
-        return agreement(
-            positive == np.array([case.is_positive for case in free]),
-            np.array([case.inclusion_probability for case in free]),
-            [case.stratum for case in free],
-            left_out=len(cases) - len(free),
-        )
+    def _agreement(self, bundle: Bundle) -> Agreement | None:
+        return agreement_with_people(self.store, bundle, self.registry.keys.row_keys())
 
     # --- what is in production ----------------------------------------------------------------
 

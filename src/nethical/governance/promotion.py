@@ -299,12 +299,13 @@ def _agreement(evidence: Evidence, policy: Policy) -> GateLine:
     name, limit, found = "Human agreement", policy.min_agreement, evidence.agreement
     if evidence.waiver:
         note = f"waived: {evidence.waiver}"
-        estimate = None if found is None else found.interval.estimate
+        estimate = None if found is None else found.estimate
         n = 0 if found is None else found.n
         return GateLine(name, estimate, None, limit, n, Verdict.PASS, None, note)
     if found is None or found.n == 0:
         undecided = Verdict.INSUFFICIENT_EVIDENCE
-        return GateLine(name, None, None, limit, 0, undecided, None, "0 reviewed")
+        note = found.note if found is not None and found.note else "0 reviewed"
+        return GateLine(name, None, None, limit, 0, undecided, None, note)
     interval = found.interval
     if interval.low >= limit:
         verdict, bound, needed = Verdict.PASS, interval.low, None
