@@ -25,6 +25,7 @@ from nethical.facts import (
 )
 from nethical.gate import Verdict
 from nethical.governance.answered import agreement_with_people
+from nethical.governance.approval import check_approver
 from nethical.governance.configurations import Configuration, Status, fitness
 from nethical.governance.latency import compare_latency
 from nethical.governance.promotion import Evidence, GateDecision, Policy, decide
@@ -331,17 +332,18 @@ class Governance:
             policy=policy,
         )
 
-    def move(self, configuration_id: str, status: str, *, reason: str) -> str:
+    def move(self, configuration_id: str, status: str, *, reason: str, by: str = "") -> str:
         """Make a configuration shadow, or reject it, under the name of its last model."""
+        by = by or user()
         configuration = self.store.find(configuration_id)
         found = configuration.configuration_id
         measured = self.store.evaluations(found)
         if not measured:
             raise UsageError(f"{found} has no model", mend="train it first")
         last = measured[-1]
-        moved = Move(found, Status(status), last.model_id, user(), reason)
+        moved = Move(found, Status(status), last.model_id, by, reason)
         self.store.move(last.name, moved)
-        self.run.record(ConfigurationMoved(found, last.name, status, last.model_id, user(), reason))
+        self.run.record(ConfigurationMoved(found, last.name, status, last.model_id, by, reason))
         return found
 
     def _evidence(
@@ -385,14 +387,21 @@ class Governance:
 
     # --- what is in production ----------------------------------------------------------------
 
-    def promote(self, configuration_id: str) -> str:
+    def promote(self, configuration_id: str, *, reason: str = "", by: str = "") -> str:
         """Put a configuration into production that passed against what is there now.
+
+        Args:
+            configuration_id: Its id.
+            reason: Why, beside that it passed; kept in the history.
+            by: Who approves, if it is not the user of this process: somebody else than who
+                proposed it.
 
         Returns:
             The id of its model.
 
         Raises:
-            UsageError: It never passed, or what it was judged against is not there any more.
+            UsageError: It never passed, what it was judged against is not there any more, or
+                who approves proposed it.
         """
         configuration = self.store.find(configuration_id)
         reports = self.store.reports(configuration.configuration_id)
@@ -403,6 +412,8 @@ class Governance:
                 mend=f"run `nethical govern gate {configuration.configuration_id} --data TABLE`",
             )
         report = passed[-1]
+        if by:
+            check_approver(self.store, configuration.configuration_id, report.actor, by)
         self.reconcile(report.name)
         current = self.registry.current(report.name)
         if (current.name if current else None) != report.baseline_model:
@@ -413,18 +424,26 @@ class Governance:
             )
         candidate = self.registry.verify(report.candidate_model)
         baseline = self.registry.verify(report.baseline_model)
-        self._install(configuration, candidate, baseline, report.number)
+        self._install(configuration, candidate, baseline, report.number, reason=reason, by=by)
         return candidate.model_id
 
     def _install(
-        self, configuration: Configuration, candidate: Bundle, baseline: Bundle, report: int
+        self,
+        configuration: Configuration,
+        candidate: Bundle,
+        baseline: Bundle,
+        report: int,
+        *,
+        reason: str = "",
+        by: str = "",
     ) -> None:
         """Move the registry, then the chain of moves; whoever comes next completes the second."""
         name = str(candidate.claims["name"])
         is_there = self.registry.current(name) is not None  # else it is the run's own model
         self.registry.promote(
             candidate.model_id,
-            reason=f"{configuration.configuration_id} passed the promotion gate",
+            reason=reason or f"{configuration.configuration_id} passed the promotion gate",
+            by=by or None,
             details={
                 "override": False,
                 "configuration_id": configuration.configuration_id,
@@ -434,10 +453,10 @@ class Governance:
         )
         self.reconcile(name)
 
-    def rollback(self, name: str, *, reason: str) -> str:
+    def rollback(self, name: str, *, reason: str, by: str = "") -> str:
         """Put back what was in production before, and return the id of its model."""
         self.reconcile(name)
-        model_id = self.registry.rollback(name, reason=reason)
+        model_id = self.registry.rollback(name, reason=reason, by=by or None)
         self.reconcile(name, reason=reason)
         return model_id
 
