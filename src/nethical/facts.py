@@ -28,6 +28,7 @@ __all__ = [
     "PastDerived",
     "PromotionDecided",
     "ReferenceEvaluated",
+    "ReviewsAsked",
     "RolesInferred",
     "RunAborted",
     "RunEnded",
@@ -296,6 +297,22 @@ class ConfigurationMoved(Fact):
     model_id: str
     actor: str
     reason: str
+
+
+@dataclass(frozen=True)
+class ReviewsAsked(Fact):
+    """Rows of the gate part went to people: of each kind how many there are, and were drawn.
+
+    ``drawn`` holds, for ``gray`` and ``audit``, rows seen, cases taken, and the probability at
+    which each row was taken; ``entered`` counts those that were not in the queue already.
+    """
+
+    event_type = "reviews_asked"
+    name: str
+    model_id: str
+    entered: int
+    drawn: dict[str, dict[str, Any]]
+    most: int
 
 
 @dataclass(frozen=True)

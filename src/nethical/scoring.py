@@ -78,6 +78,7 @@ def predict(  # noqa: PLR0913 - what to score, and what to write
     keep: Sequence[str] = (),
     reasons: int = 0,
     history: History | None = None,
+    look: Callable[[pa.Table, Table, np.ndarray, np.ndarray], None] | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Scored:
     """Score a file or folder of any size into a file, in row order.
@@ -90,6 +91,8 @@ def predict(  # noqa: PLR0913 - what to score, and what to write
         reasons: Reason codes to add for each row, in the column ``reasons``.
         history: Where an event log's model finds the past of these events, and leaves it for
             the next ones; None to know nothing before the first event, and to keep nothing.
+        look: Shown each piece as it is scored: its raw rows, the rows as the model read them,
+            their probabilities, and the place of each decision in ``decisions.DECISIONS``.
         progress: Told the number of rows scored so far.
 
     Raises:
@@ -131,6 +134,8 @@ def predict(  # noqa: PLR0913 - what to score, and what to write
             if reasons:
                 columns["reasons"] = _reasons(model, table, reasons)
             writer.write(columns)
+            if look is not None:
+                look(batch, table, y_proba, codes)
             rows += len(table)
             progress(rows)
         if rows == 0:

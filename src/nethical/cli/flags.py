@@ -116,7 +116,9 @@ def audit_path(given: Mapping[str, Any]) -> Path | None:
     return None
 
 
+# What somebody wrote in their own words is not put where nothing can be deleted.
 NO_ARGUMENTS = {"command", "action", "run", "json", "enable_audit", "audit_path", "operation"}
+NO_ARGUMENTS |= {"rationale"}
 
 
 @contextmanager

@@ -141,6 +141,7 @@ def govern(outcome: Outcome, given: dict[str, Any], run: Run, console: Console) 
     with run.stage("governance"):
         console.info("Recording configuration with Phase89 governance...")
         recorded = governance.record(outcome)
+        _ask_people(governance, outcome, run)
         if given.get("optimize_config"):
             technique = given["optimization_technique"]
             console.line()
@@ -154,6 +155,15 @@ def govern(outcome: Outcome, given: dict[str, Any], run: Run, console: Console) 
             return Governed(outcome, recorded, searched)
         judged = _judge_run(governance, outcome, given, console)
         return Governed(outcome, recorded, None, judged)
+
+
+def _ask_people(governance: Governance, outcome: Outcome, run: Run) -> None:
+    """Put gate rows of a run into the review queue."""
+    from nethical.governance.asking import ask_people
+    from nethical.governance.queue import ReviewQueue
+
+    queue = ReviewQueue(governance.store, lambda: datetime.now(UTC))
+    ask_people(queue, outcome, governance.registry.keys.row_key(), run)
 
 
 def _judge_run(

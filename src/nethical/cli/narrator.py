@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nethical.data.events import EventLog
     from nethical.run import Progress, Receipt
 
-__all__ = ["Narrator", "criterion_line", "metric_rows", "shorter_past"]
+__all__ = ["Narrator", "asked_of_people", "criterion_line", "metric_rows", "shorter_past"]
 
 MARKS = {"PASS": "✓", "FAIL": "✗", "INSUFFICIENT_EVIDENCE": "?"}
 GATE_WORDS = {
@@ -237,6 +237,10 @@ class Narrator:
         self._console.info(f"Metrics recorded. Fitness score: {score}{terms}")
 
     @_say.register
+    def _(self, fact: facts.ReviewsAsked) -> None:
+        self._console.info(asked_of_people(fact.entered, fact.drawn, fact.most))
+
+    @_say.register
     def _(self, fact: facts.SearchCompleted) -> None:
         self._console.info(f"Optimization completed. Evaluated {fact.trials} configurations")
         if fact.trials < fact.iterations:
@@ -301,6 +305,23 @@ def gate_line(line: dict[str, Any]) -> str:
     if line["note"]:
         told.append(line["note"])
     return f"{text} ({', '.join(told)})"
+
+
+def asked_of_people(entered: int, drawn: dict[str, dict[str, Any]], most: int) -> str:
+    """Return how many rows went to people, and why so many."""
+    told = []
+    for kind, where in (("gray", "the gray zone"), ("audit", "automatic decisions")):
+        one = drawn[kind]
+        share = "" if one["taken"] == one["seen"] else f", each with {_share(one)}"
+        told.append(f"{one['taken']:,} of {one['seen']:,} rows of {where}{share}")
+    text = f"Review queue: {entered:,} new cases ({'; '.join(told)})"
+    if any(one["taken"] == most for one in drawn.values()):
+        text += f"; {most:,} of a kind are enough to know the agreement"
+    return text
+
+
+def _share(drawn: dict[str, Any]) -> str:
+    return f"probability {drawn['inclusion_probability']:.2g}"
 
 
 def _plain(value: float, form: str) -> str:

@@ -5,18 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nethical.cli.flags import add_registry_flags
+from nethical.cli.flags import DEFAULT_STORAGE, add_registry_flags, add_storage_flag
 from nethical.errors import UsageError
 
 if TYPE_CHECKING:
     import argparse
 
     from nethical.cli.console import Console
+    from nethical.governance.queue import ReviewQueue
+    from nethical.governance.sampling import CaseSampler
+    from nethical.trained import TrainedModel
 
 __all__ = ["add_parser"]
 
 ABSENT = {
-    "review": "the review queue",
     "engine": "the distributed engine",
 }
 REASONS = 3
@@ -45,7 +47,24 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse keeps this typ
         metavar="FILE",
         help="labels of earlier events that became known (with --state)",
     )
-    parser.add_argument("--review", action="store_true", help="not in this release")
+    parser.add_argument(
+        "--review",
+        action="store_true",
+        help="put the gray zone and an audit of the other rows into the review queue",
+    )
+    parser.add_argument(
+        "--review-rate",
+        type=float,
+        metavar="SHARE",
+        help="share of the automatic decisions to audit (with --review)",
+    )
+    parser.add_argument(
+        "--review-limit",
+        type=int,
+        metavar="N",
+        help="cases of each of the two kinds, at most (with --review)",
+    )
+    add_storage_flag(parser)
     parser.add_argument("--engine", help="not in this release")
     add_registry_flags(parser)
     parser.set_defaults(run=run)
@@ -60,15 +79,26 @@ def run(args: argparse.Namespace, console: Console) -> int:
             )
     if args.late_labels and not args.state:
         raise UsageError("--late-labels without --state", mend="name the state with --state FILE")
+    _check_review(args)
     from nethical.cli.narrator import shorter_past
     from nethical.event_memory import History
     from nethical.scoring import predict
-    from nethical.trained import find
+    from nethical.trained import TrainedModel, registry_of
 
-    model = find(args.model, models_dir=args.models_dir, believed=args.key)
+    bundle = registry_of(args.models_dir, args.key).verify(args.model)
+    model = TrainedModel.from_files(bundle.files)
+    sampler = _sampler(args, model, bundle.model_id) if args.review else None
     reasons = REASONS if args.explain else 0
     history = History(model, args.state, args.late_labels) if args.state else None
-    scored = predict(model, args.data, args.out, keep=args.keep, reasons=reasons, history=history)
+    scored = predict(
+        model,
+        args.data,
+        args.out,
+        keep=args.keep,
+        reasons=reasons,
+        history=history,
+        look=sampler.look if sampler else None,
+    )
     if model.event_log is not None and history is None:
         console.warn(shorter_past(model.event_log))
     if history is not None and args.late_labels:
@@ -77,6 +107,56 @@ def run(args: argparse.Namespace, console: Console) -> int:
             console.warn(f"{history.late_unmet:,} late labels met no event of {args.state}")
     shares = ", ".join(f"{word} {n:,}" for word, n in scored.decisions.items())
     console.info(f"Scored {scored.rows:,} rows into {args.out}: {shares}")
+    review = _ask(args, sampler, console) if sampler else None
     if args.json:
-        console.json({"rows": scored.rows, "decisions": scored.decisions, "out": str(args.out)})
+        found = {"rows": scored.rows, "decisions": scored.decisions, "out": str(args.out)}
+        console.json({**found, "review": review})
     return 0
+
+
+def _check_review(args: argparse.Namespace) -> None:
+    """Refuse flags of the review queue without --review."""
+    given = {
+        "--review-rate": args.review_rate is not None,
+        "--review-limit": args.review_limit is not None,
+        "--phase89-storage": args.phase89_storage != DEFAULT_STORAGE,
+    }
+    lonely = next((flag for flag, is_given in given.items() if is_given), None)
+    if lonely and not args.review:
+        raise UsageError(f"{lonely} without --review", mend=f"pass --review, or leave {lonely} out")
+
+
+def _sampler(args: argparse.Namespace, model: TrainedModel, model_id: str) -> CaseSampler:
+    """Return what draws cases, once it is sure that the store can be used."""
+    from nethical.governance.sampling import AUDIT_RATE, MOST, CaseSampler, Rates
+    from nethical.keys import Keys, default_home
+
+    rates = Rates(
+        audit=AUDIT_RATE if args.review_rate is None else args.review_rate,
+        most=MOST if args.review_limit is None else args.review_limit,
+    )
+    sampler = CaseSampler(model, model_id, Keys(default_home()).row_key(), rates)
+    _queue(args).store.check()
+    return sampler
+
+
+def _queue(args: argparse.Namespace) -> ReviewQueue:
+    from datetime import UTC, datetime
+
+    from nethical.governance.queue import ReviewQueue
+    from nethical.governance.store import GovernanceStore
+
+    def now() -> datetime:
+        return datetime.now(UTC)
+
+    return ReviewQueue(GovernanceStore(args.phase89_storage, now), now)
+
+
+def _ask(args: argparse.Namespace, sampler: CaseSampler, console: Console) -> dict[str, Any]:
+    """Put what was drawn into the queue, and return what ``--json`` prints of it."""
+    from nethical.cli.narrator import asked_of_people
+    from nethical.governance.asking import asked
+
+    fact = asked(_queue(args), sampler)
+    console.info(asked_of_people(fact.entered, fact.drawn, fact.most))
+    return {"entered": fact.entered, "drawn": fact.drawn, "most": fact.most}

@@ -1,8 +1,7 @@
-"""``nethical review``: what people decided, brought in from elsewhere."""
+"""``nethical review``: the review queue, who answers it, and what becomes of the answers."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +14,57 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser"]
 
+DECISIONS = ("allow", "block", "unsure")
+STATES = ("open", "adjudicating", "closed")
+ROLES = ("viewer", "reviewer", "approver", "admin")
+
 
 def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse keeps this type private
     """Add the command and its actions."""
-    review = commands.add_parser("review", help="what people decided about single cases")
+    review = commands.add_parser("review", help="what people decide about single cases")
     review.set_defaults(run=run)
     actions = review.add_subparsers(dest="action", metavar="ACTION", required=True)
-    imported = actions.add_parser("import", help="take in reviewed cases")
-    imported.add_argument("file", metavar="FILE", type=Path, help="a table file of reviewed cases")
+    _add_cases(actions)
+    _add_exchange(actions)
+    users = actions.add_parser("users", help="who may review, approve, and look after people")
+    _add_users(users.add_subparsers(dest="what", metavar="WHAT", required=True))
+
+
+def _add_cases(actions: Any) -> None:  # noqa: ANN401 - argparse keeps this type private
+    """Add what reviewers use."""
+    listed = actions.add_parser("list", help="show cases, or all that you may see of one")
+    listed.add_argument("case", metavar="CASE", nargs="?", help="an id")
+    listed.add_argument("--state", choices=STATES, metavar="STATE", help="of these alone")
+    listed.add_argument("--name", metavar="NAME", help="of this model name alone")
+    claim = actions.add_parser("claim", help="get the case that comes first, for 15 minutes")
+    claim.add_argument("--give-back", metavar="CASE", help="give a claimed case back instead")
+    submit = actions.add_parser("submit", help="answer a case that you claimed")
+    adjudicate = actions.add_parser("adjudicate", help="decide where two people do not agree")
+    for parser in (submit, adjudicate):
+        parser.add_argument("case", metavar="CASE", help="its id")
+        parser.add_argument(
+            "--decision",
+            required=True,
+            choices=DECISIONS,
+            metavar="WORD",
+            help=", ".join(DECISIONS),
+        )
+        parser.add_argument(
+            "--tag", action="append", default=[], metavar="TAG", help="what it shows (repeatable)"
+        )
+        parser.add_argument("--rationale", default="", metavar="TEXT", help="why")
+        parser.add_argument("--confidence", type=float, metavar="X", help="how sure, 0 to 1")
+    stats = actions.add_parser("stats", help="what waits, what is late, and whether people agree")
+    stats.add_argument("--name", metavar="NAME", help="of this model name alone")
+    for parser in (listed, claim, submit, adjudicate, stats):
+        _add_person(parser)
+        _add_shared(parser)
+
+
+def _add_exchange(actions: Any) -> None:  # noqa: ANN401 - argparse keeps this type private
+    """Add what brings cases and labels in and out."""
+    imported = actions.add_parser("import", help="take in reviewed cases, or annotated tasks")
+    imported.add_argument("file", metavar="FILE", type=Path, help="a table file, or JSON of tasks")
     imported.add_argument(
         "--name", required=True, metavar="NAME", help="the model name whose decisions they are"
     )
@@ -39,30 +81,70 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse keeps this typ
         metavar="VALUE",
         help="a label value that is positive (repeatable)",
     )
-    imported.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    add_storage_flag(imported)
-    add_audit_flags(imported)
+    imported.add_argument(
+        "--label-studio", action="store_true", help="FILE holds tasks of Label Studio"
+    )
+    imported.add_argument(
+        "--reviewer", metavar="NAME", help="who annotated; default: whom each annotation names"
+    )
+    _add_shared(imported)
+    exported = actions.add_parser("export", help="write cases as tasks of Label Studio")
+    exported.add_argument("-o", "--out", type=Path, required=True, help="a .json file")
+    exported.add_argument("--state", choices=STATES, metavar="STATE", help="of these alone")
+    exported.add_argument("--name", metavar="NAME", help="of this model name alone")
+    release = actions.add_parser("release", help="keep labels for training, or show what was kept")
+    release.add_argument("name", metavar="NAME", nargs="?", help="the model name of the cases")
+    release.add_argument("-o", "--out", type=Path, help="a .parquet file that --data takes")
+    release.add_argument(
+        "--share",
+        type=float,
+        default=0.5,
+        metavar="SHARE",
+        help="share of the cases that training may read (default: %(default)s)",
+    )
+    expire = actions.add_parser("expire", help="delete the features of old cases")
+    expire.add_argument(
+        "--days", type=float, required=True, metavar="N", help="older than so many days"
+    )
+    for parser in (exported, release, expire):
+        _add_person(parser)
+        _add_shared(parser)
+
+
+def _add_users(whats: Any) -> None:  # noqa: ANN401 - argparse keeps this type private
+    """Add what looks after people."""
+    add = whats.add_parser(
+        "add", help="add a person; the password is asked for, or read from stdin"
+    )
+    add.add_argument("name", metavar="NAME", help="as answers are signed with")
+    add.add_argument("--role", required=True, choices=ROLES, metavar="ROLE", help=", ".join(ROLES))
+    disable = whats.add_parser("disable", help="let a person sign in no more")
+    disable.add_argument("name", metavar="NAME", help="who")
+    for parser in (add, whats.add_parser("list", help="show everybody"), disable):
+        _add_shared(parser)
+
+
+def _add_person(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--as", dest="person", metavar="NAME", help="who you are; default: the user of this machine"
+    )
+
+
+def _add_shared(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    add_storage_flag(parser)
+    add_audit_flags(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    """Take in reviewed cases and say how many."""
-    from nethical.governance.cases import read_cases
-    from nethical.governance.store import GovernanceStore
+    """Do what ``nethical review ACTION`` asks, and return the exit code."""
+    from nethical.cli.reviewing import act
     from nethical.keys import Keys, default_home
 
     keys = Keys(default_home())
-    store = GovernanceStore(args.phase89_storage, lambda: datetime.now(UTC))
     with audited(args, keys, console) as results:
-        cases = read_cases(
-            args.file,
-            name=args.name,
-            label=args.label_column,
-            positive=tuple(args.positive_label),
-            now=store.now(),
-        )
-        results["cases"] = store.import_cases(cases)
-    strata = sorted({case["stratum"] for case in cases})
-    console.info(f"{len(cases):,} reviewed cases of {args.name} ({', '.join(strata)}) in {store}")
+        done = act(args, keys, console)
+        results.update(done.logged)
     if console.json_output:
-        console.json({"cases": len(cases), "strata": strata})
+        console.json(done.document)
     return 0

@@ -126,7 +126,8 @@ def agreement_with_people(
     if not sample.waiting:
         cases += sample.cases
     elif not cases:
-        return unknown(f"of {', '.join(sample.waiting)} nothing is reviewed yet")
+        missing = f", none of them of {', '.join(sample.waiting)}" if sample.cases else ""
+        return unknown(f"{len(sample.cases)} reviewed{missing}")
     if not cases:
         return None
     model = TrainedModel.from_files(bundle.files)

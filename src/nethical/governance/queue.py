@@ -122,17 +122,12 @@ class ReviewQueue:
         severity what is overdue, then the more uncertain, then what is due first.
         """
         check_reviewer(reviewer)
-        now = self._clock()
+        now = stamp(self._clock())
         with self.store.writing() as db:
-            slot = _held(db, reviewer) or _next(db, reviewer, stamp(now))
+            slot = _held(db, reviewer) or _next(db, reviewer, now)
             if slot is None:
                 return None
-            until = stamp(now + LEASE)
-            db.execute(
-                slot_.update()
-                .where(slot_.c.slot_id == slot.slot_id)
-                .values(state=CLAIMED, reviewer=reviewer, lease_until=until)
-            )
+            until = self._take(db, slot, reviewer)
             return Claimed(view_of(db, slot.case_id, reviewer), until)
 
     def release(self, case_id: str, reviewer: str) -> None:
@@ -163,13 +158,54 @@ class ReviewQueue:
             slot = find_slot(db, case_id, reviewer)
             if slot is None:
                 raise _not_yours(case_id, reviewer)
-            if slot.state == CLAIMED:
-                self._keep(db, slot, answer)
-            elif answers_to(db, case_id)[reviewer].answer != answer:
-                raise UsageError(
-                    f"{reviewer} answered {case_id} already", mend="claim the next case"
-                )
-            return view_of(db, case_id, reviewer)
+            return self._submit(db, slot, answer)
+
+    def answer(self, case_id: str, reviewer: str, answer: Answer) -> CaseView:
+        """Claim a certain case and answer it at once, as somebody who answered it elsewhere.
+
+        Raises:
+            UsageError: There is no such case, both slots are taken, or this person answered
+                something else already.
+        """
+        check_reviewer(reviewer)
+        now = stamp(self._clock())
+        with self.store.writing() as db:
+            case = find_case(db, case_id)
+            slot = find_slot(db, case_id, reviewer)
+            if slot is None:
+                if case.state != State.OPEN:
+                    raise UsageError(f"{case_id} is {case.state}", mend="answer another case")
+                free = sa.select(slot_).where(slot_.c.case_id == case_id, _is_free(now))
+                slot = db.execute(free.order_by(slot_.c.place).limit(1)).first()
+                if slot is None:
+                    raise UsageError(
+                        f"others answer {case_id}, or have answered it", mend="answer another case"
+                    )
+                self._take(db, slot, reviewer)
+                slot = find_slot(db, case_id, reviewer)
+            return self._submit(db, slot, answer)
+
+    def _take(self, db: sa.Connection, slot: sa.Row[Any], reviewer: str) -> str:
+        """Make a slot somebody's, and return until when."""
+        until = stamp(self._clock() + LEASE)
+        db.execute(
+            slot_.update()
+            .where(slot_.c.slot_id == slot.slot_id)
+            .values(state=CLAIMED, reviewer=reviewer, lease_until=until)
+        )
+        return until
+
+    def _submit(self, db: sa.Connection, slot: sa.Row[Any] | None, answer: Answer) -> CaseView:
+        """Keep an answer to a slot that its reviewer holds, or answered alike already."""
+        if slot is None:
+            raise TypeError("nobody holds the slot")
+        if slot.state == CLAIMED:
+            self._keep(db, slot, answer)
+        elif answers_to(db, slot.case_id)[slot.reviewer].answer != answer:
+            raise UsageError(
+                f"{slot.reviewer} answered {slot.case_id} already", mend="claim the next case"
+            )
+        return view_of(db, slot.case_id, slot.reviewer)
 
     def _keep(self, db: sa.Connection, slot: sa.Row[Any], answer: Answer) -> None:
         at = stamp(self._clock())
@@ -356,16 +392,21 @@ def _held(db: sa.Connection, reviewer: str) -> sa.Row[Any] | None:
     return db.execute(query.order_by(slot_.c.slot_id).limit(1)).first()
 
 
+def _is_free(now: str) -> sa.ColumnElement[bool]:
+    """Return the condition that a slot is nobody's, or its lease is over."""
+    is_left = sa.and_(slot_.c.state == CLAIMED, slot_.c.lease_until <= now)
+    return sa.or_(slot_.c.state == FREE, is_left)
+
+
 def _next(db: sa.Connection, reviewer: str, now: str) -> sa.Row[Any] | None:
     """Return the slot that a person is to have next."""
     own = sa.select(slot_.c.case_id).where(slot_.c.reviewer == reviewer)
-    is_left = sa.and_(slot_.c.state == CLAIMED, slot_.c.lease_until <= now)
     query = (
         sa.select(slot_)
         .join(case_, case_.c.case_id == slot_.c.case_id)
         .where(
             case_.c.state == State.OPEN.value,
-            sa.or_(slot_.c.state == FREE, is_left),
+            _is_free(now),
             slot_.c.case_id.not_in(own),
         )
         .order_by(

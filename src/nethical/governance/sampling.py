@@ -130,7 +130,8 @@ class CaseSampler:
                 mend="leave --review out",
             )
         self._model = model
-        self._model_id = model_id
+        self.name = model.name
+        self.model_id = model_id
         self._key = key
         self.rates = rates or Rates()
         self._kinds = {
@@ -186,14 +187,14 @@ class CaseSampler:
                     uncertainty = _uncertainty(row["probability"], self._model.thresholds.block)
                 found.append(
                     Case(
-                        self._model.name,
+                        self.name,
                         source,
                         stratum,
                         probability,
                         severity,
                         uncertainty,
                         digest,
-                        model_id=self._model_id,
+                        model_id=self.model_id,
                         **row,
                     )
                 )
