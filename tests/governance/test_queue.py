@@ -131,15 +131,6 @@ def test_an_emergency_that_comes_last_is_served_first(queue, clock):
     assert claimed.case.is_emergency
 
 
-def test_of_one_severity_what_is_overdue_comes_first_and_then_what_is_due_first(queue, clock):
-    queue.enter([case(1, uncertainty=0.1)])
-    clock.on(days=2)
-    queue.enter([case(2, uncertainty=0.9)])
-    assert queue.claim("ada").case.case_id == case(2).case_id
-    clock.on(days=2)
-    assert queue.claim("bob").case.case_id == case(1).case_id
-
-
 def test_of_cases_alike_what_is_due_first_comes_first(queue, clock):
     for number in (3, 1, 2):
         queue.enter([case(number)])

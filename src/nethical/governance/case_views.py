@@ -22,21 +22,25 @@ from nethical.governance.reviews import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
 __all__ = [
     "CLAIMED",
     "FREE",
     "SUBMITTED",
+    "WHICH",
+    "WHO",
     "answers_to",
     "find_case",
     "find_slot",
     "listed_case",
+    "shown",
     "stamp",
     "view_of",
 ]
 
+STAMP = len("2026-01-01T00:00:00.000000")
 SUBMIT, ADJUDICATE = "submit", "adjudicate"
 FREE, CLAIMED, SUBMITTED = "free", "claimed", "submitted"
 
@@ -45,13 +49,26 @@ case_, slot_, answer_ = t.review_case, t.review_slot, t.review_answer
 
 def stamp(moment: datetime) -> str:
     """Return a UTC time as it is stored: as text that sorts by time."""
-    return f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}"
+    return moment.isoformat(timespec="microseconds")[:STAMP] + "Z"
+
+
+# Built once: to put a statement together takes longer than to run it.
+WHO: sa.BindParameter[str] = sa.bindparam("who")
+WHICH: sa.BindParameter[str] = sa.bindparam("which")
+_CASE = sa.select(case_).where(case_.c.case_id == WHICH)
+_SLOT = sa.select(slot_).where(slot_.c.case_id == WHICH, slot_.c.reviewer == WHO)
+_ANSWERS = (
+    sa.select(answer_)
+    .join(slot_, slot_.c.slot_id == answer_.c.slot_id)
+    .where(slot_.c.case_id == WHICH)
+    .order_by(slot_.c.place)
+)
+_THIRD = sa.select(t.adjudication).where(t.adjudication.c.case_id == WHICH)
 
 
 def find_slot(db: sa.Connection, case_id: str, reviewer: str) -> sa.Row[Any] | None:
     """Return the slot of a case that a person has, None if they have none."""
-    query = sa.select(slot_).where(slot_.c.case_id == case_id, slot_.c.reviewer == reviewer)
-    return db.execute(query).first()
+    return db.execute(_SLOT, {"which": case_id, "who": reviewer}).first()
 
 
 def find_case(db: sa.Connection, case_id: str) -> sa.Row[Any]:
@@ -60,7 +77,7 @@ def find_case(db: sa.Connection, case_id: str) -> sa.Row[Any]:
     Raises:
         UsageError: There is none of that id.
     """
-    found = db.execute(sa.select(case_).where(case_.c.case_id == case_id)).first()
+    found = db.execute(_CASE, {"which": case_id}).first()
     if found is None:
         raise UsageError(
             f"there is no case {case_id!r}", mend="name one that `nethical review list` shows"
@@ -70,13 +87,8 @@ def find_case(db: sa.Connection, case_id: str) -> sa.Row[Any]:
 
 def answers_to(db: sa.Connection, case_id: str) -> dict[str, Given]:
     """Return the answers to a case by who gave them, in the order of its slots."""
-    query = (
-        sa.select(answer_)
-        .join(slot_, slot_.c.slot_id == answer_.c.slot_id)
-        .where(slot_.c.case_id == case_id)
-        .order_by(slot_.c.place)
-    )
-    return {row.reviewer: _given(row, row.reviewer) for row in db.execute(query)}
+    rows = db.execute(_ANSWERS, {"which": case_id})
+    return {row.reviewer: _given(row, row.reviewer) for row in rows}
 
 
 def _given(row: sa.Row[Any], by: str) -> Given:
@@ -90,17 +102,33 @@ def view_of(db: sa.Connection, case_id: str, reviewer: str) -> CaseView:
         UsageError: There is none of that id.
     """
     case = find_case(db, case_id)
-    given = answers_to(db, case_id)
     slot = find_slot(db, case_id, reviewer)
+    given = answers_to(db, case_id)
+    row = db.execute(_THIRD, {"which": case_id}).first() if case.state == State.CLOSED else None
+    third = None if row is None else _given(row, row.adjudicator)
+    return shown(case, given, reviewer, None if slot is None else slot.state, third)
+
+
+def shown(
+    case: Any,  # noqa: ANN401 - a row that holds the case
+    given: Mapping[str, Given],
+    reviewer: str,
+    slot: str | None,
+    third: Given | None = None,
+) -> CaseView:
+    """Return what a person may see of a case that was read.
+
+    Args:
+        case: The case.
+        given: Its answers by who gave them.
+        reviewer: Who asks.
+        slot: The state of the slot that they have, None if they have none.
+        third: What was adjudicated.
+    """
     is_closed = case.state == State.CLOSED
-    may = _may(case.state, reviewer, None if slot is None else slot.state)
-    decided = None
-    if is_closed:
-        query = sa.select(t.adjudication).where(t.adjudication.c.case_id == case_id)
-        row = db.execute(query).first()
-        decided = None if row is None else _given(row, row.adjudicator)
+    may = _may(case.state, reviewer, slot)
     return CaseView(
-        case_id,
+        case.case_id,
         case.name,
         case.state,
         case.severity == EMERGENCY,
@@ -109,7 +137,7 @@ def view_of(db: sa.Connection, case_id: str, reviewer: str) -> CaseView:
         may,
         given.get(reviewer),
         tuple(given.values()) if is_closed or may == ADJUDICATE else (),
-        decided,
+        third,
         case.label,
         _verdict(case) if is_closed or reviewer in given else None,
     )

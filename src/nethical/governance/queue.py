@@ -9,6 +9,7 @@ is one transaction.
 from __future__ import annotations
 
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -19,10 +20,13 @@ from nethical.governance.case_views import (
     CLAIMED,
     FREE,
     SUBMITTED,
+    WHICH,
+    WHO,
     answers_to,
     find_case,
     find_slot,
     listed_case,
+    shown,
     stamp,
     view_of,
 )
@@ -35,6 +39,7 @@ from nethical.governance.reviews import (
     CaseView,
     Claimed,
     Entered,
+    Given,
     ListedCase,
     State,
     check_reviewer,
@@ -58,9 +63,47 @@ DUE = {
     EMERGENCY: timedelta(hours=1),
 }
 PAGE = 200
-TENTHS = 10
 
 case_, slot_, answer_ = t.review_case, t.review_slot, t.review_answer
+
+# Built once: to put a statement together takes longer than to run it.
+_NOW: sa.BindParameter[str] = sa.bindparam("now")
+_OF_BOTH = sa.select(case_, slot_.c.slot_id, slot_.c.state.label("slot_state")).join(
+    slot_, slot_.c.case_id == case_.c.case_id
+)
+_IS_FREE = sa.or_(
+    slot_.c.state == FREE, sa.and_(slot_.c.state == CLAIMED, slot_.c.lease_until <= _NOW)
+)
+_HELD = _OF_BOTH.where(slot_.c.reviewer == WHO, slot_.c.state == CLAIMED).limit(1)
+_of_them = slot_.alias("of_them")
+_NEXT = (
+    _OF_BOTH.where(
+        case_.c.state == State.OPEN.value,
+        _IS_FREE,
+        ~sa.exists().where(_of_them.c.case_id == case_.c.case_id, _of_them.c.reviewer == WHO),
+    )
+    .order_by(case_.c.rank, case_.c.due_at, case_.c.case_id, slot_.c.place)
+    .limit(1)
+)
+_FREE = sa.select(slot_).where(slot_.c.case_id == WHICH, _IS_FREE).order_by(slot_.c.place).limit(1)
+_mate, _said = slot_.alias("mate"), answer_.alias("said")
+_OWN = (
+    _OF_BOTH.add_columns(slot_.c.place, *(c.label(f"said_{c.name}") for c in _said.c))
+    .outerjoin(
+        _mate, sa.and_(_mate.c.case_id == case_.c.case_id, _mate.c.slot_id != slot_.c.slot_id)
+    )
+    .outerjoin(_said, _said.c.slot_id == _mate.c.slot_id)
+    .where(slot_.c.case_id == WHICH, slot_.c.reviewer == WHO)
+)
+_THIS_SLOT = slot_.update().where(slot_.c.slot_id == sa.bindparam("slot"))
+_TAKE = _THIS_SLOT.values(state=CLAIMED, reviewer=WHO, lease_until=sa.bindparam("until"))
+_SUBMIT = _THIS_SLOT.values(state=SUBMITTED, submitted_at=sa.bindparam("at"))
+_ANSWER = answer_.insert().inline()
+_THIS_CASE = case_.update().where(case_.c.case_id == WHICH)
+_DIFFER = _THIS_CASE.values(state=State.ADJUDICATING.value)
+_CLOSE = _THIS_CASE.values(
+    state=State.CLOSED.value, label=sa.bindparam("told"), closed_at=sa.bindparam("at")
+)
 
 
 class ReviewQueue:
@@ -119,16 +162,16 @@ class ReviewQueue:
         """Give a person the case that comes first, for a lease; None if there is none for them.
 
         First comes what they hold already, with a new lease; then the highest severity; of one
-        severity what is overdue, then the more uncertain, then what is due first.
+        severity the more uncertain, and of those alike what is due first.
         """
         check_reviewer(reviewer)
-        now = stamp(self._clock())
+        wanted = {"who": reviewer, "now": stamp(self._clock())}
         with self.store.writing() as db:
-            slot = _held(db, reviewer) or _next(db, reviewer, now)
-            if slot is None:
+            found = db.execute(_HELD, wanted).first() or db.execute(_NEXT, wanted).first()
+            if found is None:
                 return None
-            until = self._take(db, slot, reviewer)
-            return Claimed(view_of(db, slot.case_id, reviewer), until)
+            until = self._take(db, found.slot_id, reviewer)
+            return Claimed(shown(found, {}, reviewer, CLAIMED), until)
 
     def release(self, case_id: str, reviewer: str) -> None:
         """Give a claimed case back unanswered.
@@ -155,10 +198,7 @@ class ReviewQueue:
             UsageError: They hold no claim of it, or answered something else already.
         """
         with self.store.writing() as db:
-            slot = find_slot(db, case_id, reviewer)
-            if slot is None:
-                raise _not_yours(case_id, reviewer)
-            return self._submit(db, slot, answer)
+            return self._submit(db, case_id, reviewer, answer)
 
     def answer(self, case_id: str, reviewer: str, answer: Answer) -> CaseView:
         """Claim a certain case and answer it at once, as somebody who answered it elsewhere.
@@ -175,66 +215,51 @@ class ReviewQueue:
             if slot is None:
                 if case.state != State.OPEN:
                     raise UsageError(f"{case_id} is {case.state}", mend="answer another case")
-                free = sa.select(slot_).where(slot_.c.case_id == case_id, _is_free(now))
-                slot = db.execute(free.order_by(slot_.c.place).limit(1)).first()
+                slot = db.execute(_FREE, {"which": case_id, "now": now}).first()
                 if slot is None:
                     raise UsageError(
                         f"others answer {case_id}, or have answered it", mend="answer another case"
                     )
-                self._take(db, slot, reviewer)
-                slot = find_slot(db, case_id, reviewer)
-            return self._submit(db, slot, answer)
+                self._take(db, slot.slot_id, reviewer)
+            return self._submit(db, case_id, reviewer, answer)
 
-    def _take(self, db: sa.Connection, slot: sa.Row[Any], reviewer: str) -> str:
+    def _take(self, db: sa.Connection, slot_id: int, reviewer: str) -> str:
         """Make a slot somebody's, and return until when."""
         until = stamp(self._clock() + LEASE)
-        db.execute(
-            slot_.update()
-            .where(slot_.c.slot_id == slot.slot_id)
-            .values(state=CLAIMED, reviewer=reviewer, lease_until=until)
-        )
+        db.execute(_TAKE, {"slot": slot_id, "who": reviewer, "until": until})
         return until
 
-    def _submit(self, db: sa.Connection, slot: sa.Row[Any] | None, answer: Answer) -> CaseView:
+    def _submit(self, db: sa.Connection, case_id: str, reviewer: str, answer: Answer) -> CaseView:
         """Keep an answer to a slot that its reviewer holds, or answered alike already."""
-        if slot is None:
-            raise TypeError("nobody holds the slot")
-        if slot.state == CLAIMED:
-            self._keep(db, slot, answer)
-        elif answers_to(db, slot.case_id)[slot.reviewer].answer != answer:
-            raise UsageError(
-                f"{slot.reviewer} answered {slot.case_id} already", mend="claim the next case"
-            )
-        return view_of(db, slot.case_id, slot.reviewer)
-
-    def _keep(self, db: sa.Connection, slot: sa.Row[Any], answer: Answer) -> None:
+        found = db.execute(_OWN, {"which": case_id, "who": reviewer}).first()
+        if found is None:
+            raise _not_yours(case_id, reviewer)
+        if found.slot_state == SUBMITTED:
+            if answers_to(db, case_id)[reviewer].answer != answer:
+                raise UsageError(
+                    f"{reviewer} answered {case_id} already", mend="claim the next case"
+                )
+            return view_of(db, case_id, reviewer)
         at = stamp(self._clock())
-        db.execute(
-            answer_.insert().values(
-                slot_id=slot.slot_id, reviewer=slot.reviewer, at=at, **_values(answer)
-            )
-        )
-        db.execute(
-            slot_.update()
-            .where(slot_.c.slot_id == slot.slot_id)
-            .values(state=SUBMITTED, submitted_at=at)
-        )
-        given = answers_to(db, slot.case_id)
-        if len(given) < len(PLACES):
-            return
-        labels = {one.answer.label for one in given.values()}
-        if len(labels) == 1 and None not in labels:
-            self._close(db, slot.case_id, labels.pop())
+        given = {"slot_id": found.slot_id, "reviewer": reviewer, "at": at, **_values(answer)}
+        db.execute(_ANSWER, given)
+        db.execute(_SUBMIT, {"slot": found.slot_id, "at": at})
+        own, mate = Given(reviewer, at, answer), _mate_of(found)
+        if mate is None:
+            return shown(found, {reviewer: own}, reviewer, SUBMITTED)
+        state, label = State.ADJUDICATING, None
+        if answer.label is not None and answer.label == mate.answer.label:
+            state, label = State.CLOSED, answer.label
+            self._close(db, case_id, label)
         else:
-            db.execute(
-                case_.update()
-                .where(case_.c.case_id == slot.case_id)
-                .values(state=State.ADJUDICATING.value)
-            )
+            db.execute(_DIFFER, {"which": case_id})
+        answers = (own, mate) if found.place == PLACES[0] else (mate, own)
+        now = SimpleNamespace(**{**found._mapping, "state": state.value, "label": label})  # noqa: SLF001 - SQLAlchemy's public name for it
+        return shown(now, {one.reviewer: one for one in answers}, reviewer, SUBMITTED)
 
     def _close(self, db: sa.Connection, case_id: str, label: bool | None) -> None:  # noqa: FBT001 - a value, not a choice
-        values = {"state": State.CLOSED.value, "label": label, "closed_at": stamp(self._clock())}
-        db.execute(case_.update().where(case_.c.case_id == case_id).values(values))
+        values = {"told": label, "at": stamp(self._clock())}
+        db.execute(_CLOSE, {"which": case_id, **values})
 
     def adjudicate(self, case_id: str, adjudicator: str, answer: Answer) -> CaseView:
         """Decide a case in which two people did not agree, or one was unsure.
@@ -365,6 +390,7 @@ def _line(case: Case, now: datetime) -> dict[str, Any]:
         "inclusion_probability": case.inclusion_probability,
         "severity": case.severity,
         "uncertainty": case.uncertainty,
+        "rank": case.rank,
         "probability": case.probability,
         "decision": case.decision,
         "model_id": case.model_id,
@@ -386,40 +412,17 @@ def _values(answer: Answer) -> dict[str, Any]:
     }
 
 
-def _held(db: sa.Connection, reviewer: str) -> sa.Row[Any] | None:
-    """Return the slot that a person holds, whether or not its lease is over."""
-    query = sa.select(slot_).where(slot_.c.reviewer == reviewer, slot_.c.state == CLAIMED)
-    return db.execute(query.order_by(slot_.c.slot_id).limit(1)).first()
-
-
-def _is_free(now: str) -> sa.ColumnElement[bool]:
-    """Return the condition that a slot is nobody's, or its lease is over."""
-    is_left = sa.and_(slot_.c.state == CLAIMED, slot_.c.lease_until <= now)
-    return sa.or_(slot_.c.state == FREE, is_left)
-
-
-def _next(db: sa.Connection, reviewer: str, now: str) -> sa.Row[Any] | None:
-    """Return the slot that a person is to have next."""
-    own = sa.select(slot_.c.case_id).where(slot_.c.reviewer == reviewer)
-    query = (
-        sa.select(slot_)
-        .join(case_, case_.c.case_id == slot_.c.case_id)
-        .where(
-            case_.c.state == State.OPEN.value,
-            _is_free(now),
-            slot_.c.case_id.not_in(own),
-        )
-        .order_by(
-            case_.c.severity.desc(),
-            sa.case((case_.c.due_at <= now, 0), else_=1),
-            sa.cast(case_.c.uncertainty * TENTHS, sa.Integer).desc(),
-            case_.c.due_at,
-            case_.c.case_id,
-            slot_.c.place,
-        )
-        .limit(1)
+def _mate_of(found: sa.Row[Any]) -> Given | None:
+    """Return what the other reviewer of a case answered, None if they did not yet."""
+    if found.said_reviewer is None:
+        return None
+    answer = Answer(
+        found.said_decision,
+        tuple(found.said_tags),
+        found.said_rationale,
+        found.said_confidence,
     )
-    return db.execute(query).first()
+    return Given(found.said_reviewer, found.said_at, answer)
 
 
 def _not_yours(case_id: str, reviewer: str) -> UsageError:

@@ -45,6 +45,7 @@ SEVERITIES = {1: "LOW", 2: "MEDIUM", 3: "HIGH", 4: "CRITICAL", 5: "EMERGENCY"}
 EMERGENCY = 5
 LONGEST_RATIONALE = 4000
 DIGITS = 16
+TENTHS = 10
 
 
 class Source(StrEnum):
@@ -100,6 +101,12 @@ class Case:
         """The id: one row of one name is one case, whoever enters it and however often."""
         key = digest(canonical_json({"name": self.name, "row": self.row_digest}))
         return f"case_{key.removeprefix('sha256:')[:DIGITS]}"
+
+    @property
+    def rank(self) -> int:
+        """Its place in the queue, the smaller the sooner: by severity, then by uncertainty."""
+        least = TENTHS - 1 - min(int(self.uncertainty * TENTHS), TENTHS - 1)
+        return TENTHS * (EMERGENCY - self.severity) + least
 
 
 @dataclass(frozen=True)

@@ -183,6 +183,7 @@ review_case = Table(
     Column("inclusion_probability", Float, nullable=False),
     Column("severity", Integer, nullable=False),
     Column("uncertainty", Float, nullable=False),
+    Column("rank", Integer, nullable=False),
     Column("probability", Float, nullable=True),
     Column("decision", NAME, nullable=True),
     Column("model_id", MODEL, nullable=True),
@@ -199,7 +200,7 @@ review_case = Table(
     ),
     CheckConstraint("severity >= 1 AND severity <= 5", name="severity_in_range"),
     CheckConstraint("uncertainty >= 0 AND uncertainty <= 1", name="uncertainty_in_range"),
-    Index("ix_review_case_queue", "state", "severity", "due_at"),
+    Index("ix_review_case_queue", "state", "rank", "due_at", "case_id"),  # as claims read it
 )
 # One line a review that is asked for: two a case, each answered once, by two people.
 review_slot = Table(

@@ -55,6 +55,7 @@ def upgrade() -> None:
         sa.Column("inclusion_probability", sa.Float(), nullable=False),
         sa.Column("severity", sa.Integer(), nullable=False),
         sa.Column("uncertainty", sa.Float(), nullable=False),
+        sa.Column("rank", sa.Integer(), nullable=False),
         sa.Column("probability", sa.Float(), nullable=True),
         sa.Column("decision", sa.String(length=64), nullable=True),
         sa.Column("model_id", sa.String(length=100), nullable=True),
@@ -81,7 +82,7 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_review_case_name"), "review_case", ["name"], unique=False)
     op.create_index(
-        "ix_review_case_queue", "review_case", ["state", "severity", "due_at"], unique=False
+        "ix_review_case_queue", "review_case", ["state", "rank", "due_at", "case_id"], unique=False
     )
     op.create_table(
         "adjudication",
