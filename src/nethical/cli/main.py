@@ -26,6 +26,7 @@ COMMANDS = {
     "drift": "cohorts of scored rows: add, list, compare, report, watch",
     "govern": "configurations, searches, the promotion gate, what was moved",
     "review": "what people decided about single cases",
+    "serve": "the pages: runs, models, drift, configurations, review",
     "keys": "your keys, and whose others are believed",
 }
 INTERRUPTED = 130
