@@ -40,8 +40,9 @@ def _add_cases(actions: Any) -> None:  # noqa: ANN401 - argparse keeps this type
     claim.add_argument("--give-back", metavar="CASE", help="give a claimed case back instead")
     submit = actions.add_parser("submit", help="answer a case that you claimed")
     adjudicate = actions.add_parser("adjudicate", help="decide where two people do not agree")
+    submit.add_argument("case", metavar="CASE", nargs="?", help="its id; default: what you claimed")
+    adjudicate.add_argument("case", metavar="CASE", help="its id")
     for parser in (submit, adjudicate):
-        parser.add_argument("case", metavar="CASE", help="its id")
         parser.add_argument(
             "--decision",
             required=True,

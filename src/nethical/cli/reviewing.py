@@ -138,8 +138,11 @@ def _answer(args: argparse.Namespace, queue: ReviewQueue, person: str, console: 
     from nethical.governance.reviews import Answer
 
     answer = Answer(args.decision, tuple(args.tag), args.rationale, args.confidence)
+    case_id = args.case or queue.held(person)
+    if case_id is None:
+        raise UsageError(f"{person} has claimed no case", mend="run `nethical review claim`")
     keep = queue.adjudicate if args.action == "adjudicate" else queue.submit
-    view = keep(args.case, person, answer)
+    view = keep(case_id, person, answer)
     _show(view, console)
     logged = {
         "case_id": view.case_id,

@@ -173,6 +173,12 @@ class ReviewQueue:
             until = self._take(db, found.slot_id, reviewer)
             return Claimed(shown(found, {}, reviewer, CLAIMED), until)
 
+    def held(self, reviewer: str) -> str | None:
+        """Return the id of the case that a person has claimed and not answered, if any."""
+        with self.store.reading() as db:
+            found = db.execute(_HELD, {"who": reviewer}).first()
+        return None if found is None else str(found.case_id)
+
     def release(self, case_id: str, reviewer: str) -> None:
         """Give a claimed case back unanswered.
 
