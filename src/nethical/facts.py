@@ -311,7 +311,7 @@ class ReviewsAsked(Fact):
     name: str
     model_id: str
     entered: int
-    drawn: dict[str, dict[str, Any]]
+    drawn: dict[str, Any]
     most: int
 
 
