@@ -268,6 +268,8 @@ def test_an_open_case_cannot_be_adjudicated(queue):
         {"confidence": 1.5},
         {"confidence": float("nan")},
         {"rationale": "x" * 4001},
+        {"rationale": "a\0b"},
+        {"rationale": "\ud800"},
     ],
 )
 def test_an_answer_that_says_something_else_is_no_answer(wrong):

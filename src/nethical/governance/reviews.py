@@ -148,6 +148,10 @@ class Answer:
                 f"the rationale has {len(self.rationale):,} characters",
                 mend=f"use at most {LONGEST_RATIONALE:,}",
             )
+        if "\0" in self.rationale or any("\ud800" <= c <= "\udfff" for c in self.rationale):
+            raise UsageError(
+                "the rationale holds characters that are no text", mend="write it in plain text"
+            )
         if self.confidence is not None and not 0 <= self.confidence <= 1:
             raise UsageError(
                 f"the confidence is {self.confidence:g}", mend="give a number from 0 to 1"
