@@ -23,6 +23,7 @@ EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104 - to be recognised, and warned of
 LARGEST_PORT = 65_535
 KEPT_ALIVE_S = 15
 STOPPING_S = 10
+WAITING = 2048
 
 
 def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse keeps this type private
@@ -151,6 +152,7 @@ def _listen(server: Any, args: argparse.Namespace, door: Door, console: Console)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((args.host, args.port))
+        listener.listen(WAITING)
     except OSError as error:
         listener.close()
         raise StorageError(

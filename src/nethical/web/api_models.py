@@ -44,7 +44,7 @@ class AnswerIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     decision: Decision
-    tags: list[Tag] = Field(default=[], max_length=6)
+    tags: list[Tag] = Field(default=[], max_length=6, json_schema_extra={"uniqueItems": True})
     rationale: Rationale = ""
     confidence: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
 

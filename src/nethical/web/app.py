@@ -1,10 +1,12 @@
 """The pages as one app: their routes, what answers errors, and the guard around it all."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
+from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -30,6 +32,7 @@ from nethical.web.security import SAFE, Door, Guard
 
 __all__ = ["create_app"]
 
+THREADS = 8
 SUBJECTS = (
     *(pages_home, pages_runs, pages_models, pages_drift, pages_configurations),
     *(pages_review, pages_people, api),
@@ -44,7 +47,9 @@ def create_app(desk: Desk, door: Door | None = None) -> Guard:
         door: By which names it is reached; by default those of the loopback.
     """
     door = door or Door()
-    app = FastAPI(title="Nethical", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="Nethical", docs_url=None, redoc_url=None, openapi_url=None, lifespan=_few_threads
+    )
     app.state.desk = desk
     app.state.is_https = door.is_https
     app.state.cookie = "__Host-nethical" if door.is_https else "nethical"
@@ -56,6 +61,13 @@ def create_app(desk: Desk, door: Door | None = None) -> Guard:
     for kind, handler in HANDLERS.items():
         app.add_exception_handler(kind, handler)
     return Guard(app, door)
+
+
+@asynccontextmanager
+async def _few_threads(_: FastAPI) -> AsyncIterator[None]:
+    """Answer about as many at once as the store keeps connections open: more cost memory."""
+    current_default_thread_limiter().total_tokens = THREADS
+    yield
 
 
 def _answer(request: Request, status: int, what: str, mend: str = "") -> Response:

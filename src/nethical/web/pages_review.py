@@ -63,15 +63,18 @@ def answer_case(visit: Visit, case_id: str, answer: Answer, *, third: bool) -> C
 
 
 @router.get("/review", include_in_schema=False)
-def review(visit: Visiting) -> Response:
+def review(visit: Visiting, none: str = "") -> Response:
     """Show what waits, and a button that gives the next case."""
     queue, me = visit.desk.queue, visit.person
-    waiting = queue.listed(State.ADJUDICATING.value, reviewer=me.name, limit=200)
+    counts, waiting = queue.counts(), []
+    if counts[State.ADJUDICATING] and me.may_act_as("reviewer"):
+        waiting = queue.listed(State.ADJUDICATING.value, reviewer=me.name, limit=PER_PAGE)
     return page(
         visit,
         "review",
-        counts=queue.counts(),
+        counts=counts,
         waiting=[case for case in waiting if case.may == "adjudicate"][:WAITING],
+        has_none=bool(none),
     )
 
 
