@@ -81,6 +81,19 @@ def test_two_who_differ_need_a_third_who_is_not_told_the_models_word(site):
     assert site.desk.queue.case(path.rpartition("/")[2], "rita").label is True
 
 
+def test_emergencies_come_first_for_a_third_person_too(site):
+    cases = [site.case(n, severity=5 if n == 3 else 1) for n in range(4)]
+    for one in cases:
+        site.desk.queue.enter([one])
+        site.clock.go(minutes=1)
+    for _ in cases:
+        site.answer("ben", "block")
+        site.answer("cleo", "allow")
+    listed = site.browser("rita").get("/review").text
+    places = [listed.index(one.case_id) for one in cases]
+    assert sorted(places) == [places[3], *places[:3]]
+
+
 def test_a_case_can_be_given_back(site):
     site.enter("allow")
     ben = site.browser("ben")

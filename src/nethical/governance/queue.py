@@ -318,7 +318,7 @@ class ReviewQueue:
         limit: int = PAGE,
         offset: int = 0,
     ) -> list[ListedCase]:
-        """Return cases in the order of their entry, without what a reviewer must not know.
+        """Return cases without what a reviewer must not know: emergencies, then as they entered.
 
         Args:
             state: Of these alone; None for all.
@@ -327,7 +327,9 @@ class ReviewQueue:
             limit: At most so many.
             offset: After so many.
         """
-        query = sa.select(case_).order_by(case_.c.created_at, case_.c.case_id)
+        columns = [column for column in case_.c if column is not case_.c.features]
+        last = sa.case((case_.c.severity == EMERGENCY, 0), else_=1)
+        query = sa.select(*columns).order_by(last, case_.c.created_at, case_.c.case_id)
         if state is not None:
             query = query.where(case_.c.state == state)
         if name is not None:
