@@ -120,6 +120,12 @@ def test_the_fifth_command_does_all_at_once_and_its_log_verifies(govern, tmp_pat
     )
     for kind in (b"configuration_recorded", b"search_completed", b"promotion_decided"):
         assert kind in entries
+    for run_id in (path.name for path in (tmp_path / "training_audit_logs" / "runs").iterdir()):
+        govern("audit", "report", "training_audit_logs", "--run-id", run_id, "-o", "told")
+    told = "".join(path.read_text() for path in (tmp_path / "told").glob("*.md"))
+    for title in ("## Compared with other cohorts", "## Configurations", "Searched by"):
+        assert title in told
+    assert "insufficient evidence" in told or "fail" in told
 
 
 def test_no_feedback_is_never_a_number(govern, tmp_path):
