@@ -143,7 +143,7 @@ def govern(outcome: Outcome, given: dict[str, Any], run: Run, console: Console) 
         recorded = governance.record(outcome)
         if given.get("optimize_config"):
             technique = given["optimization_technique"]
-            console.line()
+            _gap(console)
             console.info(f"Running configuration optimization using {technique}...")
             searched = governance.search(
                 outcome,
@@ -166,7 +166,7 @@ def _judge_run(
     candidate = governance.registry.verify(outcome.published.model_id)
     if not governance.comparable(candidate, bundle):
         return None
-    console.line()
+    _gap(console)
     console.info(f"Checking promotion gate against {bundle.model_id}...")
     return governance.judge(
         candidate,
@@ -189,7 +189,7 @@ def judge_candidate(
         return governed
     governance = _governance(given, plan, run)
     baseline, _ = governance.baseline(governed.outcome)
-    console.line()
+    _gap(console)
     console.info("Checking promotion gate for best configuration...")
     outcome = train(plan, run=run, data_digest=governed.outcome.prepared.loaded.digest)
     governance.record(outcome)
@@ -215,3 +215,9 @@ def judge_candidate(
     else:
         console.line(f"[INFO] Configuration not promoted; {kept}")
     return replace(governed, judged=judged)
+
+
+def _gap(console: Console) -> None:
+    """Print an empty line between two parts, where there is anything around it."""
+    if not console.quiet:
+        console.line()
