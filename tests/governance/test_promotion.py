@@ -280,6 +280,12 @@ def test_the_slower_of_median_and_tail_counts():
         assert line("Latency increase", latency=found).verdict == FAIL
 
 
+def test_a_median_that_is_surely_slower_fails_however_unsure_the_tail_is():
+    found = replace(QUICK, p50=Interval(7.0, 6.5, 7.5), p95=Interval(4.0, 0.0, 8.0))
+    decided = line("Latency increase", latency=found)
+    assert (decided.verdict, decided.estimate, decided.bound) == (FAIL, 7.0, 6.5)
+
+
 # --- people
 
 

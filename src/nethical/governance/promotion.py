@@ -271,7 +271,8 @@ def _latency(evidence: Evidence, policy: Policy) -> GateLine:
     if found is None:
         note = "no row to time: name a table with --data"
         return GateLine(name, None, None, limit, 0, undecided, None, note)
-    worst = max(found.p50, found.p95, key=lambda interval: interval.high)
+    both = (found.p50, found.p95)
+    worst = max(both, key=lambda interval: interval.high)
     note = f"clock floor {found.floor_ms:.2g} ms"
     if found.floor_ms >= limit / 2:
         note += ": too coarse to judge by"
@@ -285,10 +286,11 @@ def _latency(evidence: Evidence, policy: Policy) -> GateLine:
             None,
             note,
         )
+    surest = max(both, key=lambda interval: interval.low)
     if worst.high <= limit:
         verdict, bound = Verdict.PASS, worst.high
-    elif worst.low > limit + found.floor_ms:
-        verdict, bound = Verdict.FAIL, worst.low
+    elif surest.low > limit + found.floor_ms:
+        worst, verdict, bound = surest, Verdict.FAIL, surest.low
     else:
         verdict, bound = undecided, worst.high
     return GateLine(name, worst.estimate, bound, limit, found.calls, verdict, None, note)
