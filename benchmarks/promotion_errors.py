@@ -45,6 +45,7 @@ RECALL, FALSE_POSITIVE_RATE, CORRELATION = 0.85, 0.08, 0.6
 NEGATIVES = 4
 ATTEMPTS = 10
 SEPARATION, PREVALENCE = 2.0, 0.3
+PRIOR = math.log(PREVALENCE / (1 - PREVALENCE))
 SAME = Interval(0.0, 0.0, 0.0)
 NO_LATENCY = LatencyComparison(SAME, SAME, 0.0, 0.0, 0.0, 1)
 POLICY = Policy()
@@ -118,13 +119,7 @@ def at_least(found: Figure, limit: float) -> Figure:
 
 @dataclass(frozen=True)
 class Pairing:
-    """How often the candidate hits a row, by what the baseline did.
-
-    Args:
-        rate: Of the baseline.
-        where_hit: Share of its hits that the candidate hits too.
-        where_missed: Share of the others that the candidate hits.
-    """
+    """The baseline's rate, and those of the candidate where the baseline hits and where not."""
 
     rate: float
     where_hit: float
@@ -215,8 +210,7 @@ class Part:
 
 def baseline_hits(rng: Rng, n: int) -> tuple[int, int]:
     """Return how many rows of each class the baseline calls positive."""
-    hits = rng.binomial(n, RECALL), rng.binomial(NEGATIVES * n, FALSE_POSITIVE_RATE)
-    return int(hits[0]), int(hits[1])
+    return int(rng.binomial(n, RECALL)), int(rng.binomial(NEGATIVES * n, FALSE_POSITIVE_RATE))
 
 
 # What is measured
@@ -292,14 +286,12 @@ def scored(rng: Rng, n: int) -> tuple[np.ndarray, Floats]:
 
 def probability(x: Floats) -> Floats:
     """Return the true probabilities of what the classes are told apart by."""
-    prior = math.log(PREVALENCE / (1 - PREVALENCE))
-    return 1 / (1 + np.exp(-(SEPARATION * (x - SEPARATION / 2) + prior)))
+    return 1 / (1 + np.exp(-(SEPARATION * (x - SEPARATION / 2) + PRIOR)))
 
 
 def placed(p: float) -> float:
     """Return what has this probability."""
-    prior = math.log(PREVALENCE / (1 - PREVALENCE))
-    return (math.log(p / (1 - p)) - prior) / SEPARATION + SEPARATION / 2
+    return (math.log(p / (1 - p)) - PRIOR) / SEPARATION + SEPARATION / 2
 
 
 def broken(low: float, high: float) -> tuple[bool, bool, float]:
@@ -430,11 +422,8 @@ class Decided:
             ("gray", np.flatnonzero(self.gray), grays),
             ("audit", np.flatnonzero(~self.gray), audits),
         ):
-            chosen = (
-                rng.choice(rows, k, replace=False)
-                if fixed
-                else rows[rng.random(len(rows)) < k / len(rows)]
-            )
+            by_chance = rows[rng.random(len(rows)) < k / len(rows)]
+            chosen = rng.choice(rows, k, replace=False) if fixed else by_chance
             picked.append(chosen)
             chance.append(np.full(len(chosen), k / len(rows)))
             names.extend([name] * len(chosen))
