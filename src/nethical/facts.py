@@ -283,6 +283,7 @@ class PromotionDecided(Fact):
     criteria: list[dict[str, Any]]
     left_out: int
     waiver: str
+    slices: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)

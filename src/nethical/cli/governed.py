@@ -85,6 +85,7 @@ class Governed:
             "candidate": judged and judged.configuration_id,
             "verdict": judged and judged.decision.verdict.value,
             "criteria": judged and [line.to_document() for line in judged.decision.lines],
+            "slices": [one.to_document() for one in judged.decision.slices] if judged else [],
             "promoted": bool(judged and judged.promoted),
         }
 

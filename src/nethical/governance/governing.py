@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nethical.data import files
+from nethical.data.roles import Role
 from nethical.data.table import LabelledTable, table_digest
 from nethical.decisions import Thresholds
 from nethical.errors import DataError, UsageError
@@ -282,7 +283,13 @@ class Governance:
             {**values, "criteria": lines, "waiver": waiver or None, "actor": user()}
         )
         self.run.record(
-            PromotionDecided(**values, criteria=lines, left_out=evidence.left_out, waiver=waiver)
+            PromotionDecided(
+                **values,
+                criteria=lines,
+                left_out=evidence.left_out,
+                waiver=waiver,
+                slices=[one.to_document() for one in decision.slices],
+            )
         )
         current = self.registry.current(name)
         is_other = current is not None and current.name != baseline.model_id
@@ -377,6 +384,13 @@ class Governance:
             latency,
             self._agreement(models[1], str(candidate.claims["name"])),
             waiver,
+            {
+                name: rows.texts(name)
+                .fill_null("(missing)")
+                .to_numpy(zero_copy_only=False)
+                .astype(str)
+                for name in rows.roles.named(Role.FAIRNESS)
+            },
         )
 
     def _agreement(self, model: TrainedModel, name: str) -> Agreement | None:
