@@ -203,8 +203,18 @@ def test_the_gate_can_be_asked_again_with_other_rows(govern, searched, tmp_path)
     assert found["promoted"] is True
     report = govern("govern", "configs", config, "--json").document["reports"][-1]
     assert report["k"] == 1
+    govern("govern", "rollback", "actions", "--reason", "once more")
+    table = pq.read_table(other)
+    turned = table.take(list(range(len(table)))[::-1])
+    pq.write_table(turned, tmp_path / "turned.parquet")
+    assert govern("govern", "gate", config, "--data", "turned.parquet", "--json").document[
+        "promoted"
+    ]
+    reports = govern("govern", "configs", config, "--json").document["reports"]
+    assert reports[-1]["gate_digest"] == report["gate_digest"]  # the same rows, turned round
+    assert reports[-1]["k"] == 1
     assert report["baseline_model"] == searched["model_id"]
-    assert "already" in govern(*asked, code=2).err
+    assert "already" in govern("govern", "gate", config, "--data", other, code=2).err
 
 
 def test_a_report_against_what_is_gone_promotes_nothing(govern, searched, tmp_path):

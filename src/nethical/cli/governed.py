@@ -173,7 +173,6 @@ def _judge_run(
         candidate,
         bundle,
         outcome.prepared.parts["gate"],
-        outcome.prepared.split.gate_digest,
         waiver=given.get("waive_agreement") or "",
     )
 
@@ -202,7 +201,6 @@ def judge_candidate(
         candidate,
         baseline,
         outcome.prepared.parts["gate"],
-        outcome.prepared.split.gate_digest,
         waiver=given.get("waive_agreement") or "",
     )
     kept = f"it is kept as {candidate.model_id}"

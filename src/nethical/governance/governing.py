@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nethical.canonical import digest
 from nethical.data import files
 from nethical.data.roles import Role
-from nethical.data.table import LabelledTable, table_digest
+from nethical.data.rows import seed_key
+from nethical.data.table import LabelledTable
 from nethical.decisions import Thresholds
 from nethical.errors import DataError, UsageError
 from nethical.facts import (
@@ -234,7 +236,6 @@ class Governance:
         candidate: Bundle,
         baseline: Bundle,
         table: LabelledTable,
-        gate_digest: str,
         *,
         waiver: str = "",
         policy: Policy | None = None,
@@ -245,9 +246,10 @@ class Governance:
             candidate: What may take the place of the other.
             baseline: What it is compared with.
             table: Rows; those that a side learnt from are left out and counted.
-            gate_digest: Of these rows: attempts on them are counted.
             waiver: Why agreement of people is not asked for; empty if it is.
             policy: What is asked; None for the default.
+
+        Attempts are counted on the set of rows, whatever their order or the table they lie in.
 
         Raises:
             UsageError: Both are the same configuration.
@@ -264,6 +266,7 @@ class Governance:
             self.store.add(configuration, by=user())
         self.reconcile(name)
         evidence = self._evidence(candidate, baseline, table, waiver)
+        gate_digest = _rows_digest(table)
         k = self.store.attempt(gate_digest, ours.configuration_id)
         decision = decide(evidence, policy, attempt=k)
         lines = [line.to_document() for line in decision.lines]
@@ -332,7 +335,6 @@ class Governance:
             candidate,
             self.registry.verify(current.name),
             table,
-            table_digest(frame),
             waiver=waiver,
             policy=policy,
         )
@@ -511,6 +513,12 @@ class Governance:
     def _known(self, model_id: str) -> str:
         """Return the id of the configuration of a model."""
         return configuration_of(self.registry.verify(model_id)).configuration_id
+
+
+def _rows_digest(table: LabelledTable) -> str:
+    """Return the digest of a set of rows, whatever their order."""
+    rows = np.unique(table.digests(seed_key(0, "gate")), axis=0)
+    return digest(np.ascontiguousarray(rows).tobytes())
 
 
 def _rank(trial: Trial) -> tuple[float, float, int]:

@@ -9,7 +9,7 @@ the same one, so whoever judged a state that is no longer there is refused.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -191,7 +191,7 @@ class GovernanceStore(Database):
             if now is not None:
                 moves.append(now)
             for moved in moves:
-                _append(db, name, moved, self.now())
+                _append(db, name, _linked(db, moved), self.now(), is_told=True)
         return moves
 
     # --- the gate -----------------------------------------------------------------------------
@@ -342,8 +342,25 @@ def in_production(events: Sequence[Event]) -> Event | None:
     return last
 
 
-def _append(db: sa.Connection, name: str, moved: Move, at: str) -> int:
-    """Append a move to the chain of a name."""
+def _linked(db: sa.Connection, moved: Move) -> Move:
+    """Return a move without a report that this store does not have, as one that was lost had."""
+    report = t.gate_report
+    model = sa.select(report.c.candidate_model).where(report.c.number == moved.gate_report)
+    is_ours = moved.gate_report is not None and db.execute(model).scalar() == moved.model_id
+    return moved if is_ours else replace(moved, gate_report=None)
+
+
+def _append(db: sa.Connection, name: str, moved: Move, at: str, *, is_told: bool = False) -> int:
+    """Append a move to the chain of a name.
+
+    Args:
+        db: The transaction.
+        name: The model name.
+        moved: The move.
+        at: When.
+        is_told: It has happened in the registry, and is written down whatever the table of
+            moves says: a person may have put back what was rejected.
+    """
     events = t.configuration_event
     last = db.execute(sa.select(sa.func.max(events.c.number)).where(events.c.name == name)).scalar()
     old = db.execute(
@@ -354,7 +371,7 @@ def _append(db: sa.Connection, name: str, moved: Move, at: str) -> int:
     ).first()
     before = Status(old.to_status if old else Status.CANDIDATE)
     by_another_model = old is not None and old.model_id != moved.model_id
-    if before != moved.new or not by_another_model:
+    if not is_told and (before != moved.new or not by_another_model):
         check_move(before, moved.new)
     found = db.execute(
         events.insert().values(
