@@ -15,11 +15,10 @@ import numpy as np
 
 from nethical.canonical import digest
 from nethical.data import files
-from nethical.data.roles import Role
 from nethical.data.rows import seed_key
 from nethical.data.table import LabelledTable
 from nethical.decisions import Thresholds
-from nethical.errors import DataError, UsageError
+from nethical.errors import UsageError
 from nethical.facts import (
     ConfigurationMoved,
     ConfigurationRecorded,
@@ -27,22 +26,19 @@ from nethical.facts import (
     SearchCompleted,
 )
 from nethical.gate import Verdict
-from nethical.governance.agreement import Agreement, agreement
 from nethical.governance.configurations import Configuration, Status, fitness
-from nethical.governance.latency import compare_latency
-from nethical.governance.promotion import Evidence, GateDecision, Policy, decide
+from nethical.governance.evidence import gather, replayed
+from nethical.governance.promotion import GateDecision, Policy, decide
 from nethical.governance.search import (
     Limits,
     Trial,
     affordable_increase,
     latency_ms,
-    rows_of,
     search,
 )
 from nethical.governance.store import Move, in_production
 from nethical.judgement import reads
 from nethical.plan import Plan
-from nethical.record import learnt_by
 from nethical.registry import user
 from nethical.trained import TrainedModel
 
@@ -58,7 +54,6 @@ if TYPE_CHECKING:
 __all__ = ["Governance", "Judged", "Recorded", "Searched", "configuration_of"]
 
 TOP = 3
-LATENCY_ROWS = 200
 GATE_METRICS = ("recall", "precision", "false_positive_rate", "accuracy", "ece_debiased")
 
 
@@ -135,7 +130,7 @@ class Governance:
         table = outcome.prepared.parts["gate"]
         metrics = {name: measured[name] for name in GATE_METRICS}
         metrics["latency_ms"] = latency_ms(outcome.model, table)
-        found = self._agreement(outcome.model, outcome.plan.slot)
+        found = replayed(outcome.model, self.store.cases(outcome.plan.slot))
         agreed = None if found is None else found.interval.estimate
         score, terms = fitness(
             metrics["recall"], metrics["false_positive_rate"], metrics["latency_ms"], agreed
@@ -265,7 +260,14 @@ class Governance:
         for configuration in (ours, theirs):
             self.store.add(configuration, by=user())
         self.reconcile(name)
-        evidence = self._evidence(candidate, baseline, table, waiver)
+        evidence = gather(
+            candidate,
+            baseline,
+            table,
+            cases=self.store.cases(name),
+            row_keys=self.registry.keys.row_keys(),
+            waiver=waiver,
+        )
         gate_digest = _rows_digest(table)
         k = self.store.attempt(gate_digest, ours.configuration_id)
         decision = decide(evidence, policy, attempt=k)
@@ -351,66 +353,6 @@ class Governance:
         self.store.move(last.name, moved)
         self.run.record(ConfigurationMoved(found, last.name, status, last.model_id, user(), reason))
         return found
-
-    def _evidence(
-        self, candidate: Bundle, baseline: Bundle, table: LabelledTable, waiver: str
-    ) -> Evidence:
-        """Return what both sides decide about rows that neither learnt from."""
-        models = [TrainedModel.from_files(bundle.files) for bundle in (baseline, candidate)]
-        if reads(models[0]) != reads(models[1]):
-            raise DataError(
-                f"{candidate.model_id} and {baseline.model_id} read other columns or labels",
-                mend="compare models of one table; pass --name for a slot of its own",
-            )
-        seen = np.zeros(len(table), dtype=bool)
-        for bundle in (baseline, candidate):
-            learnt = learnt_by(bundle, self.registry.keys.row_keys())
-            seen |= np.ones(len(table), dtype=bool) if learnt is None else learnt(table)
-        rows = table.rows(~seen)
-        called = [model.probabilities(rows) >= model.thresholds.block for model in models]
-        sample = list(rows_of(rows, np.arange(min(len(rows), LATENCY_ROWS))))
-        latency = None
-        if sample:
-            latency = compare_latency(
-                models[0].predict_row,
-                models[1].predict_row,
-                sample,
-                rng=np.random.default_rng(len(rows)),
-            )
-        return Evidence(
-            rows.y,
-            called[0],
-            called[1],
-            rows.groups,
-            int(seen.sum()),
-            latency,
-            self._agreement(models[1], str(candidate.claims["name"])),
-            waiver,
-            {
-                name: rows.texts(name)
-                .fill_null("(missing)")
-                .to_numpy(zero_copy_only=False)
-                .astype(str)
-                for name in rows.roles.named(Role.FAIRNESS)
-            },
-        )
-
-    def _agreement(self, model: TrainedModel, name: str) -> Agreement | None:
-        """Return how far a model decides as people did on cases that no model learnt from."""
-        import pyarrow as pa
-
-        cases = self.store.cases(name)
-        free = [case for case in cases if not case.used_for_training]
-        if not free:
-            return None
-        columns = {key: [case.features.get(key) for case in free] for key in model.reads}
-        positive = model.predict_proba(pa.table(columns))[:, 1] >= model.thresholds.block
-        return agreement(
-            positive == np.array([case.is_positive for case in free]),
-            np.array([case.inclusion_probability for case in free]),
-            [case.stratum for case in free],
-            left_out=len(cases) - len(free),
-        )
 
     # --- what is in production ----------------------------------------------------------------
 
