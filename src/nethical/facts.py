@@ -223,7 +223,7 @@ class CohortAdded(Fact):
 
 @dataclass(frozen=True)
 class DriftReported(Fact):
-    """Cohorts were compared with a reference; ``report_digest`` is over the canonical JSON."""
+    """Cohorts were compared with a reference; ``report_digest`` is over the JSON file."""
 
     event_type = "drift_reported"
     report_id: str
