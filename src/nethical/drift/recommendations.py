@@ -162,13 +162,13 @@ def _scores(comparison: Comparison) -> Recommendation | None:
     if comparison.kind != Kind.OTHER_ROWS:
         return Recommendation(
             "other_scores",
-            f"{comparison.current}: it scores otherwise, and gets as much right",
+            f"{comparison.current}: its scores differ; that it gets less or more right is not shown",
             "Set the threshold of each model by itself before one replaces the other, because the "
             "same score means another load of alerts",
         )
     return Recommendation(
         "check_sampling",
-        f"{comparison.current}: the scores moved, what the model gets right did not",
+        f"{comparison.current}: the scores moved; that it gets less or more right is not shown",
         "Check how these rows were sampled and whether their mix changed; then adjust the "
         "threshold to the load that reviewers can take",
     )
