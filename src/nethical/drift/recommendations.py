@@ -162,7 +162,7 @@ def _scores(comparison: Comparison) -> Recommendation | None:
     if comparison.kind != Kind.OTHER_ROWS:
         return Recommendation(
             "other_scores",
-            f"{comparison.current}: its scores differ; that it gets less or more right is not shown",
+            f"{comparison.current}: scores differ; that it gets less or more right is not shown",
             "Set the threshold of each model by itself before one replaces the other, because the "
             "same score means another load of alerts",
         )
