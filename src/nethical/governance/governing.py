@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nethical.canonical import digest
 from nethical.data import files
-from nethical.data.rows import seed_key
 from nethical.data.table import LabelledTable
 from nethical.decisions import Thresholds
 from nethical.errors import UsageError
@@ -28,6 +26,7 @@ from nethical.facts import (
 from nethical.gate import Verdict
 from nethical.governance.configurations import Configuration, Status, fitness
 from nethical.governance.evidence import gather, replayed
+from nethical.governance.ledger import rows_digest
 from nethical.governance.promotion import GateDecision, Policy, decide
 from nethical.governance.search import (
     Limits,
@@ -260,6 +259,7 @@ class Governance:
         for configuration in (ours, theirs):
             self.store.add(configuration, by=user())
         self.reconcile(name)
+        self.store.check_production(name, ours.configuration_id)
         evidence = gather(
             candidate,
             baseline,
@@ -268,7 +268,7 @@ class Governance:
             row_keys=self.registry.keys.row_keys(),
             waiver=waiver,
         )
-        gate_digest = _rows_digest(table)
+        gate_digest = rows_digest(table)
         k = self.store.attempt(gate_digest, ours.configuration_id)
         decision = decide(evidence, policy, attempt=k)
         lines = [line.to_document() for line in decision.lines]
@@ -322,7 +322,9 @@ class Governance:
                 f"{configuration.configuration_id} has no model",
                 mend="train it: the search that found it tells its parameters",
             )
-        candidate = self.registry.verify(measured[-1].model_id)
+        kept = {version.model_id for version in self.registry.versions()}
+        here = [one.model_id for one in measured if one.model_id in kept] or [measured[-1].model_id]
+        candidate = self.registry.verify(here[-1])
         name = str(candidate.claims["name"])
         current = self.registry.current(name)
         if current is None:
@@ -366,21 +368,23 @@ class Governance:
             UsageError: It never passed, or what it was judged against is not there any more.
         """
         configuration = self.store.find(configuration_id)
+        again = f"run `nethical govern gate {configuration.configuration_id} --data TABLE`"
+        decided = {Verdict.PASS.value, Verdict.FAIL.value}
         reports = self.store.reports(configuration.configuration_id)
-        passed = [report for report in reports if report.verdict == Verdict.PASS.value]
-        if not passed:
-            raise UsageError(
-                f"{configuration.configuration_id} has not passed the promotion gate",
-                mend=f"run `nethical govern gate {configuration.configuration_id} --data TABLE`",
+        told = [report for report in reports if report.verdict in decided]
+        if not told or told[-1].verdict != Verdict.PASS.value:
+            failed = (
+                "failed the promotion gate last" if told else "has not passed the promotion gate"
             )
-        report = passed[-1]
+            raise UsageError(f"{configuration.configuration_id} {failed}", mend=again)
+        report = told[-1]
         self.reconcile(report.name)
         current = self.registry.current(report.name)
-        if (current.name if current else None) != report.baseline_model:
+        if current is not None and current.name != report.baseline_model:
             raise UsageError(
                 f"it was judged against {report.baseline_model}, which is not in production "
                 "any more",
-                mend=f"run `nethical govern gate {configuration.configuration_id} --data TABLE`",
+                mend=again,
             )
         candidate = self.registry.verify(report.candidate_model)
         baseline = self.registry.verify(report.baseline_model)
@@ -392,6 +396,7 @@ class Governance:
     ) -> None:
         """Move the registry, then the chain of moves; whoever comes next completes the second."""
         name = str(candidate.claims["name"])
+        self.store.check_production(name, configuration.configuration_id)
         is_there = self.registry.current(name) is not None  # else it is the run's own model
         self.registry.promote(
             candidate.model_id,
@@ -419,14 +424,21 @@ class Governance:
             name: The model name.
             reason: Why the registry was moved; "" for what its history says.
         """
+        current = self.registry.current(name)
+        told = in_production(self.store.events(name))
+        if (told and told.model_id) == (current and current.name):
+            return
+        known: dict[str, str] = {}
 
         def look() -> Move | None:
             current = self.registry.current(name)
             if current is None:
                 return None
+            if current.name not in known:
+                raise _MovedOnError
             installed = self.registry.installed(name)
             return Move(
-                self._known(current.name),
+                known[current.name],
                 Status.PRODUCTION,
                 current.name,
                 installed.get("by") or user(),
@@ -434,13 +446,16 @@ class Governance:
                 installed.get("gate_report"),
             )
 
-        current = self.registry.current(name)
-        told = in_production(self.store.events(name))
-        if (told and told.model_id) == (current and current.name):
-            return
-        if current is not None:
-            self.store.add(configuration_of(self.registry.verify(current.name)), by=user())
-        for moved in self.store.reconcile(name, look):
+        while True:
+            if current is not None:
+                configuration = configuration_of(self.registry.verify(current.name))
+                known[current.name] = self.store.add(configuration, by=user())
+            try:
+                moves = self.store.reconcile(name, look)
+                break
+            except _MovedOnError:  # somebody moved the registry in between
+                current = self.registry.current(name)
+        for moved in moves:
             self.run.record(
                 ConfigurationMoved(
                     moved.configuration_id,
@@ -452,15 +467,9 @@ class Governance:
                 )
             )
 
-    def _known(self, model_id: str) -> str:
-        """Return the id of the configuration of a model."""
-        return configuration_of(self.registry.verify(model_id)).configuration_id
 
-
-def _rows_digest(table: LabelledTable) -> str:
-    """Return the digest of a set of rows, whatever their order."""
-    rows = np.unique(table.digests(seed_key(0, "gate")), axis=0)
-    return digest(np.ascontiguousarray(rows).tobytes())
+class _MovedOnError(Exception):
+    """The registry was moved while the store was about to follow it."""
 
 
 def _rank(trial: Trial) -> tuple[float, float, int]:

@@ -21,11 +21,12 @@ from nethical.governance.configurations import Configuration, Status, check_move
 from nethical.governance.database import Database
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
-__all__ = ["Event", "GovernanceStore", "Move", "in_production"]
+__all__ = ["Event", "GovernanceStore", "Move", "in_production", "models_needed"]
 
 FIRST = 0
+PASSED = "PASS"
 
 Event = sa.Row[Any]
 
@@ -161,6 +162,17 @@ class GovernanceStore(Database):
             )
         with self.writing() as db:
             return _append(db, name, moved, self.now())
+
+    def check_production(self, name: str, configuration_id: str) -> None:
+        """Refuse a configuration that may not go into production under a name.
+
+        Raises:
+            UsageError: It was rejected.
+        """
+        mine = [e for e in self.events(name) if e.configuration_id == configuration_id]
+        before = Status(mine[-1].to_status) if mine else Status.CANDIDATE
+        if before != Status.PRODUCTION:
+            check_move(before, Status.PRODUCTION)
 
     def reconcile(self, name: str, look: Callable[[], Move | None]) -> list[Move]:
         """Complete the chain of a name from what is in production, and return what was added.
@@ -340,6 +352,26 @@ def in_production(events: Sequence[Event]) -> Event | None:
         elif last is not None and event.configuration_id == last.configuration_id:
             last = None
     return last
+
+
+def models_needed(store: GovernanceStore, production: Collection[str]) -> set[str]:
+    """Return the models that a promotion may still need: of shadows, and of open reports.
+
+    Args:
+        store: Where they are told of.
+        production: The models that are in production: a report is open where it says PASS
+            against one of them, unless its configuration was rejected.
+    """
+    last = {(event.name, event.configuration_id): event for event in store.events()}
+    shadows = {e.model_id for e in last.values() if e.to_status == Status.SHADOW.value}
+    rejected = {key for key, e in last.items() if e.to_status == Status.REJECTED.value}
+    return shadows | {
+        one.candidate_model
+        for one in store.reports()
+        if one.verdict == PASSED
+        and one.baseline_model in production
+        and (one.name, one.candidate) not in rejected
+    }
 
 
 def _linked(db: sa.Connection, moved: Move) -> Move:
