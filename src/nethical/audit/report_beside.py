@@ -138,7 +138,7 @@ def _judged(one: Reading) -> list[Block]:
         Code(one.get("candidate")),
         " against ",
         Code(one.get("baseline")),
-        f", configuration {md.count(one.get('k'))} that was judged on these rows",
+        f", attempt {md.count(one.get('k'))} on these rows or many of them",
     )
     rows: tuple[tuple[Words, ...], ...] = tuple(
         (

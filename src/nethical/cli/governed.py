@@ -202,6 +202,7 @@ def judge_candidate(
         baseline,
         outcome.prepared.parts["gate"],
         waiver=given.get("waive_agreement") or "",
+        is_chosen_elsewhere=True,
     )
     kept = f"it is kept as {candidate.model_id}"
     if judged.promoted:

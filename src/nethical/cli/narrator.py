@@ -276,7 +276,7 @@ class Narrator:
             self._console.info(f"{fact.left_out:,} rows that a side learnt from were left out")
         if fact.k > 1:
             self._console.info(
-                f"Configuration {fact.k} that is judged on these rows, so each bound holds with "
+                f"Attempt {fact.k} on these rows or many of them, so each bound holds with "
                 f"{1 - fact.alpha:.2%}"
             )
 

@@ -35,8 +35,8 @@ def gather(
     cases: Sequence[Any],
     row_keys: Sequence[bytes],
     waiver: str,
-) -> Evidence:
-    """Return what both sides decide about rows that neither learnt from.
+) -> tuple[Evidence, LabelledTable]:
+    """Return what both sides decide about rows that neither learnt from, and these rows.
 
     Args:
         candidate: What may take the place of the other.
@@ -67,7 +67,7 @@ def gather(
     if sample:
         calls = (models[0].predict_row, models[1].predict_row)
         latency = compare_latency(*calls, sample, rng=np.random.default_rng(len(rows)))
-    return Evidence(
+    found = Evidence(
         rows.y,
         called[0],
         called[1],
@@ -78,6 +78,7 @@ def gather(
         waiver,
         {name: _kinds(rows, name) for name in rows.roles.named(Role.FAIRNESS)},
     )
+    return found, rows
 
 
 def _kinds(rows: LabelledTable, name: str) -> np.ndarray[Any, Any]:

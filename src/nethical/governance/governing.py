@@ -24,9 +24,14 @@ from nethical.facts import (
     SearchCompleted,
 )
 from nethical.gate import Verdict
-from nethical.governance.configurations import Configuration, Status, fitness
+from nethical.governance.configurations import (
+    Configuration,
+    Status,
+    configuration_of,
+    fitness,
+)
 from nethical.governance.evidence import gather, replayed
-from nethical.governance.ledger import rows_digest
+from nethical.governance.ledger import Ledger, rows_digest
 from nethical.governance.promotion import GateDecision, Policy, decide
 from nethical.governance.search import (
     Limits,
@@ -37,7 +42,6 @@ from nethical.governance.search import (
 )
 from nethical.governance.store import Move, in_production
 from nethical.judgement import reads
-from nethical.plan import Plan
 from nethical.registry import user
 from nethical.trained import TrainedModel
 
@@ -47,6 +51,7 @@ if TYPE_CHECKING:
     from nethical.bundle import Bundle
     from nethical.governance.store import GovernanceStore
     from nethical.pipeline import Outcome
+    from nethical.plan import Plan
     from nethical.registry import Registry
     from nethical.run import Run
 
@@ -98,12 +103,6 @@ class Judged:
     decision: GateDecision
     baseline: str
     promoted: bool
-
-
-def configuration_of(bundle: Bundle) -> Configuration:
-    """Return the configuration of a published model."""
-    thresholds = Thresholds.from_document(bundle.document("model.json")["thresholds"])
-    return Configuration.of(Plan.from_document(bundle.document("run.json")["plan"]), thresholds)
 
 
 class Governance:
@@ -233,6 +232,7 @@ class Governance:
         *,
         waiver: str = "",
         policy: Policy | None = None,
+        is_chosen_elsewhere: bool = False,
     ) -> Judged:
         """Judge a model against another on labelled rows, and promote it if it passes.
 
@@ -242,8 +242,7 @@ class Governance:
             table: Rows; those that a side learnt from are left out and counted.
             waiver: Why agreement of people is not asked for; empty if it is.
             policy: What is asked; None for the default.
-
-        Attempts are counted on the set of rows, whatever their order or the table they lie in.
+            is_chosen_elsewhere: See ``Ledger.attempt``.
 
         Raises:
             UsageError: Both are the same configuration.
@@ -260,7 +259,7 @@ class Governance:
             self.store.add(configuration, by=user())
         self.reconcile(name)
         self.store.check_production(name, ours.configuration_id)
-        evidence = gather(
+        evidence, rows = gather(
             candidate,
             baseline,
             table,
@@ -268,8 +267,9 @@ class Governance:
             row_keys=self.registry.keys.row_keys(),
             waiver=waiver,
         )
-        gate_digest = rows_digest(table)
-        k = self.store.attempt(gate_digest, ours.configuration_id)
+        k = Ledger(self.store, self.registry).attempt(
+            candidate, baseline, rows, evidence, is_chosen_elsewhere=is_chosen_elsewhere
+        )
         decision = decide(evidence, policy, attempt=k)
         lines = [line.to_document() for line in decision.lines]
         values: dict[str, Any] = {
@@ -278,7 +278,7 @@ class Governance:
             "candidate_model": candidate.model_id,
             "baseline_model": baseline.model_id,
             "name": name,
-            "gate_digest": gate_digest,
+            "gate_digest": rows_digest(rows),
             "k": k,
             "alpha": decision.alpha,
             "policy": policy.to_document(),
