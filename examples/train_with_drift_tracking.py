@@ -34,7 +34,7 @@ def nethical(folder: Path, *words: str) -> str:
 def main(folder: Path) -> None:
     """Train, score, compare, and say what came out."""
     for name, seed, overlap in (("spring", 1, 1.0), ("summer", 2, 1.0), ("autumn", 3, 3.0)):
-        table = synthetic.generate("mixed", 10_000, seed=seed, groups=0, overlap=overlap).table
+        table = synthetic.generate("mixed", 6_000, seed=seed, groups=0, overlap=overlap).table
         pq.write_table(table, folder / f"{name}.parquet")
 
     track = ("--enable-drift-tracking", "--data", "spring.parquet")

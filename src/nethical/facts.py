@@ -224,7 +224,7 @@ class CohortAdded(Fact):
 
 @dataclass(frozen=True)
 class DriftReported(Fact):
-    """Cohorts were compared with a reference; ``report_digest`` is over the canonical JSON."""
+    """Cohorts were compared with a reference; ``report_digest`` is over the JSON file."""
 
     event_type = "drift_reported"
     report_id: str
@@ -284,6 +284,7 @@ class PromotionDecided(Fact):
     criteria: list[dict[str, Any]]
     left_out: int
     waiver: str
+    slices: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Published", "Registry", "Version", "user"]
 
+PUT_BACK = ("rolled_back", "healed")
+
 
 @dataclass(frozen=True)
 class Published:
@@ -160,14 +162,22 @@ class Registry:
         return [entry for entry in self._shelf.entries() if name in (None, entry["name"])]
 
     def installed(self, name: str) -> Entry:
-        """Return the line of history that put into production what is there now, {} if none did."""
+        """Return the line of history that put into production what is there now, {} if none did.
+
+        What a rollback or a heal put back is there by the configuration that it was promoted
+        by, if it was: the line then says that too.
+        """
         current = self._shelf.linked(name)
         lines = [
             entry
             for entry in self.history(name)
             if entry["status"] == "current" and entry["model_id"] == current
         ]
-        return lines[-1] if lines else {}
+        if not lines:
+            return {}
+        first = next((e for e in reversed(lines) if e["event"] not in PUT_BACK), lines[-1])
+        by: Entry = {k: first[k] for k in ("configuration_id", "gate_report") if k in first}
+        return {**by, **lines[-1]}
 
     def gate_readings(self, gate_digest: str) -> int:
         """Return how many published versions were judged on the gate part with this digest."""

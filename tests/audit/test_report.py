@@ -18,10 +18,11 @@ from nethical.audit.merkle import leaf_hash
 from nethical.audit.reading import LogReader
 from nethical.audit.recompute import recompute
 from nethical.audit.report import ReportSource, render
+from nethical.audit.report_proofs import TITLES
 from nethical.audit.runs import Event, LoggedRun, events_digest, find_run
 from nethical.data import synthetic
 from nethical.errors import IntegrityError, NethicalError
-from nethical.facts import RunAborted, RunEnded
+from nethical.facts import Fact, RunAborted, RunEnded
 from nethical.keys import Keys, default_home
 from nethical.registry import Registry
 from nethical.run import Receipt
@@ -496,3 +497,8 @@ def test_what_was_not_logged_is_called_unknown(whole):
     markdown, page = both(source)
     assert "| Began | unknown |" in markdown
     assert page.text.count("unknown") > 30
+
+
+def test_every_kind_of_event_has_a_title_for_people():
+    kinds = {fact.event_type for fact in Fact.__subclasses__()}
+    assert kinds == set(TITLES)

@@ -395,3 +395,16 @@ def test_asking_makes_no_store(drift, tmp_path):
     for words, code in ((("compare", "a", "b"), 2), (("report",), 2), (("list",), 0)):
         drift(*words, code=code)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_not_judged_has_no_mark_and_needs_no_rows(command, drift, tmp_path):
+    words = "train --model-type heuristic --num-samples 1000 --enable-drift-tracking".split()
+    for seed in ("1", "2"):
+        done = command(*words, "--cohort-id", f"s{seed}", "--seed", seed, cwd=tmp_path)
+        assert done.code == 0, done.err
+    done = drift("compare", "s1", "s2")
+    assert "not attributable to drift" in done.out
+    line = next(line for line in done.out.splitlines() if " accuracy " in line)
+    assert line.split()[0] == "-"
+    assert line.rstrip().endswith("0.02")
+    assert drift("compare", "s1", "s2", "--json").document["rows_needed"] is None

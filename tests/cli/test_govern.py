@@ -120,6 +120,12 @@ def test_the_fifth_command_does_all_at_once_and_its_log_verifies(govern, tmp_pat
     )
     for kind in (b"configuration_recorded", b"search_completed", b"promotion_decided"):
         assert kind in entries
+    for run_id in (path.name for path in (tmp_path / "training_audit_logs" / "runs").iterdir()):
+        govern("audit", "report", "training_audit_logs", "--run-id", run_id, "-o", "told")
+    told = "".join(path.read_text() for path in (tmp_path / "told").glob("*.md"))
+    for title in ("## Compared with other cohorts", "## Configurations", "Searched by"):
+        assert title in told
+    assert "insufficient evidence" in told or "fail" in told
 
 
 def test_no_feedback_is_never_a_number(govern, tmp_path):
@@ -197,8 +203,18 @@ def test_the_gate_can_be_asked_again_with_other_rows(govern, searched, tmp_path)
     assert found["promoted"] is True
     report = govern("govern", "configs", config, "--json").document["reports"][-1]
     assert report["k"] == 1
+    govern("govern", "rollback", "actions", "--reason", "once more")
+    table = pq.read_table(other)
+    turned = table.take(list(range(len(table)))[::-1])
+    pq.write_table(turned, tmp_path / "turned.parquet")
+    assert govern("govern", "gate", config, "--data", "turned.parquet", "--json").document[
+        "promoted"
+    ]
+    reports = govern("govern", "configs", config, "--json").document["reports"]
+    assert reports[-1]["gate_digest"] == report["gate_digest"]  # the same rows, turned round
+    assert reports[-1]["k"] == 1
     assert report["baseline_model"] == searched["model_id"]
-    assert "already" in govern(*asked, code=2).err
+    assert "already" in govern("govern", "gate", config, "--data", other, code=2).err
 
 
 def test_a_report_against_what_is_gone_promotes_nothing(govern, searched, tmp_path):

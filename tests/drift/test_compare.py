@@ -309,3 +309,10 @@ def test_rows_that_were_added_twice_do_not_make_the_intervals_narrower():
     )
     assert once == twice
     assert not math.isnan(once.difference.low)
+
+
+def test_what_is_said_of_many_cohorts_is_said_once():
+    others = [plain(f"c{i}", 10 + i, 50) for i in range(8)]
+    message = compare(plain("a", 1, 50), *others).message
+    assert "c0, c1, c2, c3, c4 and 3 more: not assessable" in message
+    assert message.count("not assessable") == 1

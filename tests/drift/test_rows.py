@@ -5,7 +5,15 @@ import pytest
 from nethical.canonical import digest
 from nethical.drift.cells import Scored, summarise
 from nethical.drift.cohorts import CohortRun
-from nethical.drift.rows import RowSet, from_parquet, paired, read_rows, rows_digest
+from nethical.drift.rows import (
+    RowSet,
+    from_parquet,
+    overlap,
+    paired,
+    read_rows,
+    rows_digest,
+    sketch,
+)
 from nethical.errors import IntegrityError
 from nethical.record import scored_rows_file
 
@@ -99,3 +107,26 @@ def test_only_the_same_rows_with_the_same_labels_are_pairs():
         assert paired(a, wrong.ordered()) is None
     assert paired(a, None) is None
     assert paired(None, a) is None
+
+
+@pytest.mark.parametrize(
+    ("n_a", "n_b", "shared"),
+    [(5000, 5000, 0), (5000, 5000, 2000), (5000, 5000, 5000), (3000, 9000, 3000), (80, 100, 40)],
+)
+def test_how_many_rows_two_sets_share_is_told_from_a_hundred_of_each(n_a, n_b, shared):
+    found = []
+    for seed in range(40):
+        ids, _, _ = row_set(seed, n_a + n_b - shared)
+        found.append(overlap(sketch(ids[:n_a]), sketch(ids[n_a - shared :])))
+    truth = shared / min(n_a, n_b)
+    assert np.mean(found) == pytest.approx(truth, abs=0.06)
+    assert np.std(found) < 0.12
+    if truth in {0, 1}:
+        assert found == pytest.approx([truth] * 40, abs=0.35 * truth)
+
+
+def test_rows_that_repeat_others_or_are_not_known_share_nothing():
+    ids, _, _ = row_set(1, 200)
+    assert sketch(np.concatenate([ids, ids])) is None
+    assert overlap(None, sketch(ids)) == overlap(sketch(ids), None) == 0
+    assert len(sketch(row_set(2, 100_000)[0])["smallest"]) == 2048

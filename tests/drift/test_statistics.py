@@ -235,7 +235,7 @@ def test_unequal_spread_and_size_leave_the_bounds_of_means_true():
 
 
 @given(p=P_VALUES)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=25)
 def test_holms_p_values_are_those_of_statsmodels_and_nan_stays_outside(p):
     ours = holm(p)
     known = [i for i, value in enumerate(p) if not math.isnan(value)]

@@ -119,6 +119,15 @@ def test_one_disagreement_in_a_small_stratum_costs_little():
     assert all_agree.estimate == 1.0
 
 
+def test_strata_that_are_named_after_the_outcome_make_nothing_surer():
+    chance = np.repeat([1.0, 0.01], (200, 30))
+    agrees = np.concatenate([np.arange(200) < 120, np.arange(30) < 24])
+    told = np.repeat(["gray", "audit"], (200, 30))
+    split = np.char.add(told, np.where(agrees, " yes", " no"))
+    honest = agreement(agrees, chance, told.tolist()).interval
+    assert agreement(agrees, chance, split.tolist()).interval.low <= honest.low + 1e-9
+
+
 def test_a_single_audit_says_nearly_nothing():
     found = of([True] * 51, [1.0] * 50 + [0.001], ["gray"] * 50 + ["audit"])
     assert found.interval.low < 0.1

@@ -77,6 +77,7 @@ def test_each_call_of_the_candidate_stands_beside_two_of_the_baseline_on_the_sam
     turns = [measured[k : k + 3] for k in range(0, len(measured), 3)]
     assert all(sorted(name for name, _ in turn) == ["a", "a", "b"] for turn in turns)
     assert all(len({x for _, x in turn}) == 1 for turn in turns)
+    assert len({turn[0][1] for turn in turns}) > 20
     places = {[name for name, _ in turn].index("b") for turn in turns}
     assert places == {0, 1, 2}
 

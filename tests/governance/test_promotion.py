@@ -280,6 +280,12 @@ def test_the_slower_of_median_and_tail_counts():
         assert line("Latency increase", latency=found).verdict == FAIL
 
 
+def test_a_median_that_is_surely_slower_fails_however_unsure_the_tail_is():
+    found = replace(QUICK, p50=Interval(7.0, 6.5, 7.5), p95=Interval(4.0, 0.0, 8.0))
+    decided = line("Latency increase", latency=found)
+    assert (decided.verdict, decided.estimate, decided.bound) == (FAIL, 7.0, 6.5)
+
+
 # --- people
 
 
@@ -322,3 +328,21 @@ def test_as_many_rows_as_are_said_show_a_gain_with_that_power(gain, discordance)
     unlike = drawn[:, 0] + drawn[:, 1]
     p = stats.binom.sf(drawn[:, 1], unlike, 0.5) + stats.binom.pmf(drawn[:, 1], unlike, 0.5) / 2
     assert 0.76 < np.mean(p <= 0.05) < 0.86
+
+
+def test_what_changes_is_told_for_each_kind_of_rows():
+    rng = np.random.default_rng(4)
+    y = (rng.random(2000) < 0.4).astype(np.int8)
+    kind = rng.choice(["mail", "web"], 2000)
+    baseline = (y == 1) & (rng.random(2000) < 0.6)
+    candidate = baseline | ((y == 1) & (kind == "web"))
+    decision = decide(
+        Evidence(y, baseline, candidate, fairness={"tool": kind}), Policy(), attempt=1
+    )
+    mail, web = decision.slices
+    assert (mail.value, web.value) == ("mail", "web")
+    assert mail.recall_gain.estimate == 0.0
+    assert web.recall_gain.low > 0.3
+    assert web.false_positive_increase.estimate == 0.0
+    assert mail.positives + web.positives == int(y.sum())
+    assert web.to_document()["recall_gain"][0] == web.recall_gain.estimate

@@ -33,9 +33,7 @@ def counted(y, p, block, low, high, confidence):
     return found
 
 
-@given(PROBABILITIES, st.integers(0, 2**32 - 1), CUT, CUT, CUT, st.integers(11, 19))
-@settings(max_examples=2000, deadline=None)
-def test_prefix_sums_count_what_brute_force_counts(values, seed, block, a, b, sure):
+def check_counts(values, seed, block, a, b, sure):
     rng = np.random.default_rng(seed)
     p = np.array(values)
     y = rng.integers(0, 2, len(p))
@@ -45,6 +43,22 @@ def test_prefix_sums_count_what_brute_force_counts(values, seed, block, a, b, su
     outcomes = Curve(y, p).outcomes(*(np.array([x]) for x in (block, low, high, confidence)))
     got = {name: int(value[0]) for name, value in vars(outcomes).items()}
     assert got == counted(y, p, block, low, high, confidence)
+
+
+CASES = (PROBABILITIES, st.integers(0, 2**32 - 1), CUT, CUT, CUT, st.integers(11, 19))
+
+
+@given(*CASES)
+@settings(max_examples=500, deadline=None)
+def test_prefix_sums_count_what_brute_force_counts(values, seed, block, a, b, sure):
+    check_counts(values, seed, block, a, b, sure)
+
+
+@pytest.mark.slow
+@given(*CASES)
+@settings(max_examples=10_000, deadline=None)
+def test_they_do_so_in_ten_thousand_cases(values, seed, block, a, b, sure):
+    check_counts(values, seed, block, a, b, sure)
 
 
 @given(PROBABILITIES, st.integers(0, 2**32 - 1), CUT)

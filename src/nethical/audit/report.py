@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nethical import markdown as md
+from nethical.audit.report_beside import beside_sections
 from nethical.audit.report_proofs import (
     OUTCOME_TONES,
     OUTCOMES,
@@ -98,6 +99,7 @@ def _report(source: ReportSource) -> Report:
         *course_sections(run),
         *training_sections(run),
         *quality_sections(run, source.recomputed, source.checked),
+        *beside_sections(run),
         *proof_sections(source),
     ]
     return Report(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nethical import markdown as md
+from nethical.audit import report_beside
 from nethical.audit.runs import events_digest
 from nethical.reports.blocks import (
     Bullets,
@@ -65,6 +66,7 @@ TITLES = {
     "reference_metrics": "A plainer model was measured",
     "warning": "The user was warned",
     "stage_failed": "A stage failed",
+    **report_beside.TITLES,
 }
 NOT_PROVED = """\
 That what the program logged was true. The log shows that what it tells was not changed since; a \

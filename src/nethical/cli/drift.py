@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "run"]
 
 MARKS = {"within": "✓", "beyond": "✗", "undecided": "?", "not_assessable": "-"}
+NOT_JUDGED = "-"
 DEFAULT_HORIZON = 52
 
 
@@ -382,7 +383,7 @@ def _tell(analysis: Analysis, console: Console) -> None:
     )
     console.table(
         ("", "Effect", "Reference", "Current", "Difference", "Interval", "Margin", "Rows needed"),
-        [_effect_row(effect) for effect in one.effects],
+        [_effect_row(effect, is_judged=one.is_attributable) for effect in one.effects],
     )
     rows = [
         (t.metric, t.name, _number(t.p, ".2g"), _number(t.p_adjusted, ".2g"), f"{min(t.n):,}")
@@ -415,18 +416,18 @@ def _tell_groups(one: Comparison, console: Console) -> None:
         )
 
 
-def _effect_row(effect: Effect) -> tuple[str, ...]:
+def _effect_row(effect: Effect, *, is_judged: bool) -> tuple[str, ...]:
     gap, difference = effect.gap, effect.gap.difference
     unknown = difference.estimate != difference.estimate
     return (
-        MARKS[effect.verdict.value],
+        MARKS[effect.verdict.value] if is_judged else NOT_JUDGED,
         effect.name,
         _number(gap.reference, ".3f"),
         _number(gap.current, ".3f"),
         _number(difference.estimate, "+.3f"),
         "" if unknown else f"[{difference.low:+.3f}, {difference.high:+.3f}]",
         f"{effect.margin:g}",
-        "" if effect.rows_needed is None else f"{effect.rows_needed:,}",
+        f"{effect.rows_needed:,}" if is_judged and effect.rows_needed is not None else "",
     )
 
 

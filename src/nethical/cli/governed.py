@@ -85,6 +85,7 @@ class Governed:
             "candidate": judged and judged.configuration_id,
             "verdict": judged and judged.decision.verdict.value,
             "criteria": judged and [line.to_document() for line in judged.decision.lines],
+            "slices": [one.to_document() for one in judged.decision.slices] if judged else [],
             "promoted": bool(judged and judged.promoted),
         }
 
@@ -144,7 +145,7 @@ def govern(outcome: Outcome, given: dict[str, Any], run: Run, console: Console) 
         _ask_people(governance, outcome, run)
         if given.get("optimize_config"):
             technique = given["optimization_technique"]
-            console.line()
+            _gap(console)
             console.info(f"Running configuration optimization using {technique}...")
             searched = governance.search(
                 outcome,
@@ -176,13 +177,12 @@ def _judge_run(
     candidate = governance.registry.verify(outcome.published.model_id)
     if not governance.comparable(candidate, bundle):
         return None
-    console.line()
+    _gap(console)
     console.info(f"Checking promotion gate against {bundle.model_id}...")
     return governance.judge(
         candidate,
         bundle,
         outcome.prepared.parts["gate"],
-        outcome.prepared.split.gate_digest,
         waiver=given.get("waive_agreement") or "",
     )
 
@@ -199,7 +199,7 @@ def judge_candidate(
         return governed
     governance = _governance(given, plan, run)
     baseline, _ = governance.baseline(governed.outcome)
-    console.line()
+    _gap(console)
     console.info("Checking promotion gate for best configuration...")
     outcome = train(plan, run=run, data_digest=governed.outcome.prepared.loaded.digest)
     governance.record(outcome)
@@ -211,8 +211,8 @@ def judge_candidate(
         candidate,
         baseline,
         outcome.prepared.parts["gate"],
-        outcome.prepared.split.gate_digest,
         waiver=given.get("waive_agreement") or "",
+        is_chosen_elsewhere=True,
     )
     kept = f"it is kept as {candidate.model_id}"
     if judged.promoted:
@@ -225,3 +225,9 @@ def judge_candidate(
     else:
         console.line(f"[INFO] Configuration not promoted; {kept}")
     return replace(governed, judged=judged)
+
+
+def _gap(console: Console) -> None:
+    """Print an empty line between two parts, where there is anything around it."""
+    if not console.quiet:
+        console.line()

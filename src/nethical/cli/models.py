@@ -6,7 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nethical.cli.flags import add_audit_flags, add_drift_dir, add_registry_flags, audited
+from nethical.cli.flags import (
+    add_audit_flags,
+    add_drift_dir,
+    add_registry_flags,
+    add_storage_flag,
+    audited,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -59,13 +65,16 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("model", metavar="MODEL", help=_MODEL)
     parser.add_argument("destination", metavar="DEST", type=Path, help="a folder to be made")
     parser = add(
-        "prune", "remove old versions; current ones, those before them, and those of a cohort stay"
+        "prune",
+        "remove old versions; current ones, those before them, those of a cohort and those that a "
+        "promotion may still need stay",
     )
     parser.add_argument(
         "--keep", type=int, required=True, metavar="N", help="how many others of a name to keep"
     )
     parser.add_argument("--name", help="only the versions of this name")
     add_drift_dir(parser)  # what a cohort refers to stays
+    add_storage_flag(parser)  # and what a promotion may still need
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -237,9 +246,14 @@ def _prune(args: argparse.Namespace, registry: Registry, console: Console) -> No
     from datetime import UTC, datetime
 
     from nethical.drift.cohorts import Cohorts
+    from nethical.governance.store import GovernanceStore, models_needed
 
     cohorts = Cohorts(Path(args.drift_report_dir), lambda: datetime.now(UTC))
-    removed = registry.prune(args.keep, name=args.name, protected=cohorts.models())
+    store = GovernanceStore(args.phase89_storage, lambda: datetime.now(UTC))
+    production = [one.model_id for one in registry.versions() if one.status == "current"]
+    needed = models_needed(store, production) if store.version() is not None else set()
+    protected = {*cohorts.models(), *needed}
+    removed = registry.prune(args.keep, name=args.name, protected=protected)
     for model_id in removed:
         console.info(f"removed {model_id}")
     console.info(f"{len(removed)} versions removed")

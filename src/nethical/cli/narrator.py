@@ -269,11 +269,18 @@ class Narrator:
         self._console.line(f"[INFO] Promotion gate: {GATE_WORDS[fact.verdict]}")
         for line in fact.criteria:
             self._console.line(f"  - {gate_line(line)}")
+        for one in fact.slices:
+            gain, rise = (one[key][0] for key in ("recall_gain", "false_positive_increase"))
+            self._console.info(
+                f"{one['column']} = {one['value']}: recall {_number(gain, '+.3f')} "
+                f"(n = {one['positives']:,}), FP rate {_number(rise, '+.3f')} "
+                f"(n = {one['negatives']:,})"
+            )
         if fact.left_out:
             self._console.info(f"{fact.left_out:,} rows that a side learnt from were left out")
         if fact.k > 1:
             self._console.info(
-                f"Configuration {fact.k} that is judged on these rows, so each bound holds with "
+                f"Attempt {fact.k} on these rows or many of them, so each bound holds with "
                 f"{1 - fact.alpha:.2%}"
             )
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nethical.cli.flags import DEFAULT_DRIFT_DIR, DEFAULT_WINDOW, audit_path
+from nethical.cli.flags import audit_path
 from nethical.cli.governed import (
     GOVERNANCE,
     SEARCH,
@@ -23,6 +23,7 @@ from nethical.cli.governed import (
     govern,
     judge_candidate,
 )
+from nethical.cli.tracked import TRACKING, check_tracking, tracking_of
 from nethical.cli.train_flags import ABSENT_PARTS, add_flags, columns, flag_name, parameters
 from nethical.errors import DataError, NethicalError, RefusedError, UsageError
 from nethical.models.catalog import names
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from nethical.cli.console import Console
     from nethical.cli.governed import Governed
     from nethical.drift.report import Written
-    from nethical.drift.tracking import DriftTracking
     from nethical.pipeline import Outcome
     from nethical.plan import Plan
     from nethical.run import Run, Sink
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     given = vars(args)
     _refuse_absent(given)
     audit_path(given)
-    _check_tracking(given)
+    check_tracking(given)
     check_governance(given)
     check_store(given)
     types = _types(given)
@@ -113,7 +113,7 @@ def _train(
 
     with ExitStack() as stack:
         audit = _audit(given, console, stack)
-        tracking = _tracking(given, plan, console)
+        tracking = tracking_of(given, plan, console, _types(given))
         sinks = [sink for sink in (audit, tracking) if sink is not None]
         listening = stack.enter_context(_listening(given, console, sinks))
         outcome = train(
@@ -166,57 +166,6 @@ def _audit(given: dict[str, Any], console: Console, stack: ExitStack) -> AuditSi
     if network:
         console.warn(f"{path} lies on {network}: let one machine alone write to this log")
     return audit
-
-
-TRACKING = {
-    "drift_report_dir": DEFAULT_DRIFT_DIR,
-    "cohort_id": None,
-    "cohort_column": None,
-    "cohort_window": DEFAULT_WINDOW,
-}
-
-
-def _check_tracking(given: dict[str, Any]) -> None:
-    """Refuse flags of drift tracking without the one that enables it, or that exclude another."""
-    if given.get("enable_drift_tracking"):
-        if "cohort_id" in given and "cohort_column" in given:
-            raise UsageError(
-                "--cohort-id and --cohort-column are both given",
-                mend="leave one out: a column names its cohorts by its values",
-            )
-        return
-    for flag, default in TRACKING.items():
-        if given.get(flag) != default:
-            raise UsageError(
-                f"{flag_name(flag)} is given, but --enable-drift-tracking is not",
-                mend=f"pass --enable-drift-tracking as well, or leave {flag_name(flag)} out",
-            )
-
-
-def _tracking(given: dict[str, Any], plan: Plan, console: Console) -> DriftTracking | None:
-    """Return what follows the run for drift, None when that was not asked for."""
-    if not given.get("enable_drift_tracking"):
-        return None
-    from datetime import UTC, datetime
-
-    from nethical.drift.tracking import DriftTracking
-
-    cohort_id = given.get("cohort_id") or f"{plan.model_type}_{datetime.now(UTC):%Y%m%d_%H%M%S}"
-    if "cohort_id" in given and len(_types(given)) > 1:
-        cohort_id = f"{cohort_id}-{plan.model_type}"
-    tracking = DriftTracking(
-        Path(given["drift_report_dir"]),
-        cohort_id,
-        given.get("cohort_column"),
-        given["cohort_window"],
-        lambda: datetime.now(UTC),
-    )
-    console.info(f"Ethical drift tracking enabled: {tracking.folder}")
-    if tracking.cohort_column is None:
-        console.info(f"Training cohort ID: {tracking.cohort_id}")
-    else:
-        console.info(f"Training cohort ID: one for each value of {tracking.cohort_column}")
-    return tracking
 
 
 def tell_audit(audit: RunAudit, console: Console) -> None:

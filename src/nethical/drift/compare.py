@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Analysis", "Comparison", "analyse", "choose_reference"]
 
 OF_PROBABILITIES = {"ece", "brier", "log_loss", "calibration_line"}
+MOST_NAMED = 5
 INSUFFICIENT = "Insufficient cohorts for drift analysis"
 WORDS = {
     "accuracy": "accuracy",
@@ -303,11 +304,23 @@ def _together(compared: Sequence[Comparison]) -> tuple[Verdict, str]:
     found = {one.verdict for one in compared}
     if Verdict.DRIFT in found:
         drifted = [one for one in compared if one.verdict == Verdict.DRIFT]
-        told = "; ".join(f"{one.current}: {one.message}" for one in drifted)
-        return Verdict.DRIFT, f"Compared with {compared[0].reference}, {told}"
-    told = "; ".join(f"{one.current}: {one.message}" for one in compared)
+        return Verdict.DRIFT, f"Compared with {compared[0].reference}, {_said(drifted)}"
+    told = _said(compared)
     verdict = Verdict.NO_DRIFT if found == {Verdict.NO_DRIFT} else Verdict.INCONCLUSIVE
     return verdict, f"Compared with {compared[0].reference}, {told}"
+
+
+def _said(compared: Sequence[Comparison]) -> str:
+    """Return what comparisons say, each sentence once with the cohorts that it is said of."""
+    said: dict[str, list[str]] = {}
+    for one in compared:
+        said.setdefault(one.message, []).append(one.current)
+    return "; ".join(f"{_few(names)}: {message}" for message, names in said.items())
+
+
+def _few(names: Sequence[str]) -> str:
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _homogeneity(cohorts: Sequence[Cohort]) -> dict[str, float]:

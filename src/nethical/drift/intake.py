@@ -17,7 +17,7 @@ from nethical.data.table import Table
 from nethical.drift import measures
 from nethical.drift.cells import Scored, summarise
 from nethical.drift.cohorts import NewRun, check_id, cohort_id_of
-from nethical.drift.rows import from_parquet, rows_digest
+from nethical.drift.rows import from_parquet, rows_digest, sketch
 from nethical.drift.windows import windows
 from nethical.errors import DataError, UsageError
 from nethical.gate import FEWEST_GROUPS, Limits
@@ -241,6 +241,7 @@ def _addition(rows: _Rows, cohort_id: str, label: str, made: _Made) -> Addition:
     details = {
         **made.details,
         "threshold": float(rows.scored.threshold),
+        "rows_sketch": sketch(rows.ids),
         "limits": vars(made.limits),
         "violations": violations(
             summary.whole, made.limits, is_calibrated=made.details["is_calibrated"]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations, product
 from typing import TYPE_CHECKING
 
 from nethical.drift.effects import EffectVerdict, Verdict
 from nethical.drift.fairness import group_name
 from nethical.drift.process import FEWEST_RUNS
 from nethical.drift.questions import Kind
+from nethical.drift.rows import overlap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from nethical.drift.cohorts import CohortRun
     from nethical.drift.compare import Analysis, Comparison
     from nethical.drift.fairness import GroupTest
 
@@ -20,6 +23,7 @@ __all__ = ["Recommendation", "recommendations"]
 
 RIGHT_AND_WRONG = {"accuracy", "recall", "false_positive_rate"}
 MOST_GROUPS_TOLD = 3
+LEAST_SHARED = 0.05
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ def recommendations(analysis: Analysis) -> list[Recommendation]:
             for comparison in analysis.comparisons
             if (one := rule(comparison)) is not None
         ]
-    found += _of_groups(analysis) + _of_violations(analysis)
+    found += _of_rows(analysis) + _of_groups(analysis) + _of_violations(analysis)
     if not found:
         found.append(
             Recommendation(
@@ -107,20 +111,24 @@ def _calibration(comparison: Comparison) -> Recommendation | None:
     )
 
 
+def _right_or_wrong(comparison: Comparison) -> tuple[list[str], list[str]]:
+    """Return which of what a model gets right or wrong became worse, and which better."""
+    found: tuple[list[str], list[str]] = ([], [])
+    for one in comparison.effects:
+        if one.name in _beyond(comparison) & (RIGHT_AND_WRONG | {"brier"}):
+            rose = one.gap.difference.estimate > 0
+            found[rose != (one.name in {"false_positive_rate", "brier"})].append(one.name)
+    return found
+
+
 def _worse(comparison: Comparison) -> Recommendation | None:
-    beyond = _beyond(comparison) & (RIGHT_AND_WRONG | {"brier"})
-    if comparison.verdict != Verdict.DRIFT or not beyond:
+    worse, better = _right_or_wrong(comparison)
+    if comparison.kind != Kind.OTHER_ROWS or not (worse or better):
         return None
-    worse = [
-        e.name
-        for e in comparison.effects
-        if e.name in beyond
-        and (e.gap.difference.estimate > 0) == (e.name in {"false_positive_rate", "brier"})
-    ]
     if not worse:
         return Recommendation(
             "find_out_why_better",
-            f"{comparison.current}: {', '.join(sorted(beyond))} improved beyond the margin",
+            f"{comparison.current}: {', '.join(better)} improved beyond the margin",
             "Find out why before you rely on it: labels, sampling and the mix of rows come first",
         )
     return Recommendation(
@@ -130,12 +138,37 @@ def _worse(comparison: Comparison) -> Recommendation | None:
     )
 
 
+def _which_model(comparison: Comparison) -> Recommendation | None:
+    """Say which of two models, or ways of training, does better: no rows have drifted there."""
+    worse, better = _right_or_wrong(comparison)
+    if comparison.kind not in {Kind.SAME_ROWS, Kind.PROCESS} or not (worse or better):
+        return None
+    if not worse:
+        return Recommendation(
+            "better_than_reference",
+            f"{comparison.current}: {', '.join(better)} better beyond the margin",
+            "Prefer it to the reference, which does worse",
+        )
+    return Recommendation(
+        "keep_reference",
+        f"{comparison.current}: {', '.join(worse)} worse beyond the margin",
+        "Prefer the reference, and look at rows that only this one gets wrong",
+    )
+
+
 def _scores(comparison: Comparison) -> Recommendation | None:
     if comparison.verdict != Verdict.DRIFT or _beyond(comparison) != {"score_distribution"}:
         return None
+    if comparison.kind != Kind.OTHER_ROWS:
+        return Recommendation(
+            "other_scores",
+            f"{comparison.current}: scores differ; that it gets less or more right is not shown",
+            "Set the threshold of each model by itself before one replaces the other, because the "
+            "same score means another load of alerts",
+        )
     return Recommendation(
         "check_sampling",
-        f"{comparison.current}: the scores moved, what the model gets right did not",
+        f"{comparison.current}: the scores moved; that it gets less or more right is not shown",
         "Check how these rows were sampled and whether their mix changed; then adjust the "
         "threshold to the load that reviewers can take",
     )
@@ -168,14 +201,77 @@ def _more_rows(comparison: Comparison) -> Recommendation | None:
 
 
 def _labels(comparison: Comparison) -> Recommendation | None:
-    if not comparison.estimated:
+    if not any(e.name == "accuracy" and e.gap.n[1] == 0 for e in comparison.effects):
         return None
+    shown = "only scores are compared"
+    if comparison.estimated:
+        shown = "what is shown is estimated, and holds only if nothing but the mix of rows changed"
     return Recommendation(
         "label_rows",
-        f"{comparison.current} has no labels: what is shown is estimated, and holds only if "
-        "nothing but the mix of rows changed",
+        f"{comparison.current} has no labels: {shown}",
         "Label a random sample of these rows",
     )
+
+
+def _of_rows(analysis: Analysis) -> list[Recommendation]:
+    """Return what makes rows count for more, or for less, than they should."""
+    found = []
+    for cohort in analysis.cohorts:
+        again = len(cohort.runs) - len(cohort.counted)
+        if again:
+            found.append(
+                Recommendation(
+                    "same_rows_again",
+                    f"{cohort.cohort_id}: {again} of its {len(cohort.runs)} runs hold rows that "
+                    "the same model had scored already; these count once",
+                    "Add other rows, or train with another --seed, to learn more",
+                )
+            )
+        found += _shared(combinations(cohort.counted, 2), f"two runs of {cohort.cohort_id}")
+    by_id = {cohort.cohort_id: cohort for cohort in analysis.cohorts}
+    for one in analysis.comparisons:
+        if one.kind == Kind.OTHER_ROWS:
+            pairs = product(by_id[one.reference].counted, by_id[one.current].counted)
+            found += _shared(pairs, f"{one.current} and {one.reference}")
+    return found + _of_clusters(analysis)
+
+
+def _shared(pairs: Iterable[tuple[CohortRun, CohortRun]], where: str) -> list[Recommendation]:
+    """Return that runs of one model share rows, by the pair that shares most."""
+    most = max(
+        (
+            overlap(one.details.get("rows_sketch"), other.details.get("rows_sketch"))
+            for one, other in pairs
+            if one.model_digest == other.model_digest
+        ),
+        default=0.0,
+    )
+    if most < LEAST_SHARED:
+        return []
+    return [
+        Recommendation(
+            "shared_rows",
+            f"{where} share about {most:.0%} of the rows of the smaller of them",
+            "Add each row once: rows that count twice make intervals too narrow, and what cohorts "
+            "share makes their differences too small",
+        )
+    ]
+
+
+def _of_clusters(analysis: Analysis) -> list[Recommendation]:
+    runs = [run for cohort in analysis.cohorts for run in cohort.counted]
+    plain = [run for run in runs if run.summary.whole.clusters is None]
+    if not plain or len(plain) == len(runs):
+        return []
+    return [
+        Recommendation(
+            "groups_missing",
+            f"{len(plain)} of {len(runs)} runs do not tell which rows belong together; all rows "
+            "of a cohort with such a run count as independent",
+            "Name the groups with --group-column for every run or for none, because without them "
+            "alarms come too often",
+        )
+    ]
 
 
 def _of_groups(analysis: Analysis) -> list[Recommendation]:
@@ -236,6 +332,7 @@ RULES: tuple[Callable[[Comparison], Recommendation | None], ...] = (
     _same,
     _calibration,
     _worse,
+    _which_model,
     _scores,
     _prevalence,
     _more_rows,

@@ -10,7 +10,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from nethical import durable
-from nethical.canonical import canonical_json, digest
+from nethical.canonical import digest
 from nethical.drift import measures, statistics
 from nethical.drift.effects import SHARES, Verdict, known
 from nethical.drift.recommendations import recommendations
@@ -47,7 +47,7 @@ class Written:
     Args:
         report_id: Its id.
         path: The JSON file; the page and the summary lie beside it.
-        digest: Of the JSON file.
+        digest: SHA-256 of the bytes of the JSON file.
         verdict: What it says.
     """
 
@@ -339,7 +339,7 @@ def write(
             durable.write(folder / f"{report_id}{ending}", text.encode())
         path = folder / f"{report_id}.json"
         durable.write(path, content)
-    return Written(report_id, path, digest(canonical_json(told)), analysis.verdict)
+    return Written(report_id, path, digest(content), analysis.verdict)
 
 
 def _new_id(folder: Path, at: datetime) -> str:

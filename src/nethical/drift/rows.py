@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
     from nethical.drift.cohorts import CohortRun
 
-__all__ = ["RowSet", "paired", "read_rows", "rows_digest"]
+__all__ = ["RowSet", "overlap", "paired", "read_rows", "rows_digest", "sketch"]
+
+SKETCHED = 128
+LEAST_DISTINCT = 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +68,40 @@ def rows_digest(ids: NDArray[np.uint64], y_true: NDArray[np.int8]) -> str:
     state = hashlib.sha256(ids[order].astype("<u8").tobytes())
     state.update(y_true[order].tobytes())
     return "sha256:" + state.hexdigest()
+
+
+def sketch(ids: NDArray[np.uint64]) -> dict[str, Any] | None:
+    """Return what tells how many rows two sets share: how many there are, the smallest digests.
+
+    None where more than a tenth of the rows repeat another: equal rows may be different ones.
+
+    Args:
+        ids: Two words of each row's digest, shape (n, 2).
+
+    Reference:
+        Beyer et al. 2007 (k minimum values).
+    """
+    distinct = np.unique(ids[:, 0])
+    if len(distinct) < LEAST_DISTINCT * len(ids):
+        return None
+    smallest = distinct[:SKETCHED].astype(">u8").tobytes().hex()
+    return {"distinct": len(distinct), "smallest": smallest}
+
+
+def overlap(a: dict[str, Any] | None, b: dict[str, Any] | None) -> float:
+    """Return about which share of the smaller set of rows the other holds too; 0 if unknown.
+
+    Args:
+        a: What ``sketch`` returned of one.
+        b: Of the other.
+    """
+    if a is None or b is None:
+        return 0.0
+    one, other = (np.frombuffer(bytes.fromhex(each["smallest"]), ">u8").tolist() for each in (a, b))
+    both = sorted({*one, *other})[:SKETCHED]
+    alike = len({*both} & {*one} & {*other}) / len(both)
+    shared = alike * (a["distinct"] + b["distinct"]) / (1 + alike)
+    return min(float(shared / min(a["distinct"], b["distinct"])), 1.0)
 
 
 def from_parquet(content: bytes) -> RowSet:

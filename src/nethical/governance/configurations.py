@@ -11,15 +11,16 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from nethical.canonical import canonical_json, digest
+from nethical.decisions import Thresholds
 from nethical.errors import UsageError
+from nethical.plan import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nethical.decisions import Thresholds
-    from nethical.plan import Plan
+    from nethical.bundle import Bundle
 
-__all__ = ["MOVES", "Configuration", "Status", "check_move", "fitness"]
+__all__ = ["MOVES", "Configuration", "Status", "check_move", "configuration_of", "fitness"]
 
 RECALL_WEIGHT = 0.4
 FALSE_POSITIVE_WEIGHT = 0.25
@@ -134,6 +135,12 @@ class Configuration:
                 "confidence": self.decision["confidence_threshold"],
             },
         )
+
+
+def configuration_of(bundle: Bundle) -> Configuration:
+    """Return the configuration of a published model."""
+    thresholds = Thresholds.from_document(bundle.document("model.json")["thresholds"])
+    return Configuration.of(Plan.from_document(bundle.document("run.json")["plan"]), thresholds)
 
 
 def fitness(

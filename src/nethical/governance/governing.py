@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nethical.data import files
-from nethical.data.table import LabelledTable, table_digest
+from nethical.data.table import LabelledTable
 from nethical.decisions import Thresholds
-from nethical.errors import DataError, UsageError
+from nethical.errors import UsageError
 from nethical.facts import (
     ConfigurationMoved,
     ConfigurationRecorded,
@@ -26,21 +26,24 @@ from nethical.facts import (
 from nethical.gate import Verdict
 from nethical.governance.answered import agreement_with_people
 from nethical.governance.approval import check_approver
-from nethical.governance.configurations import Configuration, Status, fitness
-from nethical.governance.latency import compare_latency
-from nethical.governance.promotion import Evidence, GateDecision, Policy, decide
+from nethical.governance.configurations import (
+    Configuration,
+    Status,
+    configuration_of,
+    fitness,
+)
+from nethical.governance.evidence import gather
+from nethical.governance.ledger import Ledger, rows_digest
+from nethical.governance.promotion import GateDecision, Policy, decide
 from nethical.governance.search import (
     Limits,
     Trial,
     affordable_increase,
     latency_ms,
-    rows_of,
     search,
 )
 from nethical.governance.store import Move, in_production
 from nethical.judgement import reads
-from nethical.plan import Plan
-from nethical.record import learnt_by
 from nethical.registry import user
 from nethical.trained import TrainedModel
 
@@ -51,13 +54,13 @@ if TYPE_CHECKING:
     from nethical.governance.agreement import Agreement
     from nethical.governance.store import GovernanceStore
     from nethical.pipeline import Outcome
+    from nethical.plan import Plan
     from nethical.registry import Registry
     from nethical.run import Run
 
 __all__ = ["Governance", "Judged", "Recorded", "Searched", "configuration_of"]
 
 TOP = 3
-LATENCY_ROWS = 200
 GATE_METRICS = ("recall", "precision", "false_positive_rate", "accuracy", "ece_debiased")
 
 
@@ -103,12 +106,6 @@ class Judged:
     decision: GateDecision
     baseline: str
     promoted: bool
-
-
-def configuration_of(bundle: Bundle) -> Configuration:
-    """Return the configuration of a published model."""
-    thresholds = Thresholds.from_document(bundle.document("model.json")["thresholds"])
-    return Configuration.of(Plan.from_document(bundle.document("run.json")["plan"]), thresholds)
 
 
 class Governance:
@@ -235,10 +232,10 @@ class Governance:
         candidate: Bundle,
         baseline: Bundle,
         table: LabelledTable,
-        gate_digest: str,
         *,
         waiver: str = "",
         policy: Policy | None = None,
+        is_chosen_elsewhere: bool = False,
     ) -> Judged:
         """Judge a model against another on labelled rows, and promote it if it passes.
 
@@ -246,9 +243,9 @@ class Governance:
             candidate: What may take the place of the other.
             baseline: What it is compared with.
             table: Rows; those that a side learnt from are left out and counted.
-            gate_digest: Of these rows: attempts on them are counted.
             waiver: Why agreement of people is not asked for; empty if it is.
             policy: What is asked; None for the default.
+            is_chosen_elsewhere: See ``Ledger.attempt``.
 
         Raises:
             UsageError: Both are the same configuration.
@@ -264,8 +261,18 @@ class Governance:
         for configuration in (ours, theirs):
             self.store.add(configuration, by=user())
         self.reconcile(name)
-        evidence = self._evidence(candidate, baseline, table, waiver)
-        k = self.store.attempt(gate_digest, ours.configuration_id)
+        self.store.check_production(name, ours.configuration_id)
+        evidence, rows = gather(
+            candidate,
+            baseline,
+            table,
+            agreement=self._agreement(candidate),
+            row_keys=self.registry.keys.row_keys(),
+            waiver=waiver,
+        )
+        k = Ledger(self.store, self.registry).attempt(
+            candidate, baseline, rows, evidence, is_chosen_elsewhere=is_chosen_elsewhere
+        )
         decision = decide(evidence, policy, attempt=k)
         lines = [line.to_document() for line in decision.lines]
         values: dict[str, Any] = {
@@ -274,7 +281,7 @@ class Governance:
             "candidate_model": candidate.model_id,
             "baseline_model": baseline.model_id,
             "name": name,
-            "gate_digest": gate_digest,
+            "gate_digest": rows_digest(rows),
             "k": k,
             "alpha": decision.alpha,
             "policy": policy.to_document(),
@@ -284,7 +291,13 @@ class Governance:
             {**values, "criteria": lines, "waiver": waiver or None, "actor": user()}
         )
         self.run.record(
-            PromotionDecided(**values, criteria=lines, left_out=evidence.left_out, waiver=waiver)
+            PromotionDecided(
+                **values,
+                criteria=lines,
+                left_out=evidence.left_out,
+                waiver=waiver,
+                slices=[one.to_document() for one in decision.slices],
+            )
         )
         current = self.registry.current(name)
         is_other = current is not None and current.name != baseline.model_id
@@ -312,7 +325,9 @@ class Governance:
                 f"{configuration.configuration_id} has no model",
                 mend="train it: the search that found it tells its parameters",
             )
-        candidate = self.registry.verify(measured[-1].model_id)
+        kept = {version.model_id for version in self.registry.versions()}
+        here = [one.model_id for one in measured if one.model_id in kept] or [measured[-1].model_id]
+        candidate = self.registry.verify(here[-1])
         name = str(candidate.claims["name"])
         current = self.registry.current(name)
         if current is None:
@@ -327,7 +342,6 @@ class Governance:
             candidate,
             self.registry.verify(current.name),
             table,
-            table_digest(frame),
             waiver=waiver,
             policy=policy,
         )
@@ -345,42 +359,6 @@ class Governance:
         self.store.move(last.name, moved)
         self.run.record(ConfigurationMoved(found, last.name, status, last.model_id, by, reason))
         return found
-
-    def _evidence(
-        self, candidate: Bundle, baseline: Bundle, table: LabelledTable, waiver: str
-    ) -> Evidence:
-        """Return what both sides decide about rows that neither learnt from."""
-        models = [TrainedModel.from_files(bundle.files) for bundle in (baseline, candidate)]
-        if reads(models[0]) != reads(models[1]):
-            raise DataError(
-                f"{candidate.model_id} and {baseline.model_id} read other columns or labels",
-                mend="compare models of one table; pass --name for a slot of its own",
-            )
-        seen = np.zeros(len(table), dtype=bool)
-        for bundle in (baseline, candidate):
-            learnt = learnt_by(bundle, self.registry.keys.row_keys())
-            seen |= np.ones(len(table), dtype=bool) if learnt is None else learnt(table)
-        rows = table.rows(~seen)
-        called = [model.probabilities(rows) >= model.thresholds.block for model in models]
-        sample = list(rows_of(rows, np.arange(min(len(rows), LATENCY_ROWS))))
-        latency = None
-        if sample:
-            latency = compare_latency(
-                models[0].predict_row,
-                models[1].predict_row,
-                sample,
-                rng=np.random.default_rng(len(rows)),
-            )
-        return Evidence(
-            rows.y,
-            called[0],
-            called[1],
-            rows.groups,
-            int(seen.sum()),
-            latency,
-            self._agreement(candidate),
-            waiver,
-        )
 
     def _agreement(self, bundle: Bundle) -> Agreement | None:
         return agreement_with_people(self.store, bundle, self.registry.keys.row_keys())
@@ -404,23 +382,25 @@ class Governance:
                 who approves proposed it.
         """
         configuration = self.store.find(configuration_id)
+        again = f"run `nethical govern gate {configuration.configuration_id} --data TABLE`"
+        decided = {Verdict.PASS.value, Verdict.FAIL.value}
         reports = self.store.reports(configuration.configuration_id)
-        passed = [report for report in reports if report.verdict == Verdict.PASS.value]
-        if not passed:
-            raise UsageError(
-                f"{configuration.configuration_id} has not passed the promotion gate",
-                mend=f"run `nethical govern gate {configuration.configuration_id} --data TABLE`",
+        told = [report for report in reports if report.verdict in decided]
+        if not told or told[-1].verdict != Verdict.PASS.value:
+            failed = (
+                "failed the promotion gate last" if told else "has not passed the promotion gate"
             )
-        report = passed[-1]
+            raise UsageError(f"{configuration.configuration_id} {failed}", mend=again)
+        report = told[-1]
         if by:
             check_approver(self.store, configuration.configuration_id, report.actor, by)
         self.reconcile(report.name)
         current = self.registry.current(report.name)
-        if (current.name if current else None) != report.baseline_model:
+        if current is not None and current.name != report.baseline_model:
             raise UsageError(
                 f"it was judged against {report.baseline_model}, which is not in production "
                 "any more",
-                mend=f"run `nethical govern gate {configuration.configuration_id} --data TABLE`",
+                mend=again,
             )
         candidate = self.registry.verify(report.candidate_model)
         baseline = self.registry.verify(report.baseline_model)
@@ -439,6 +419,7 @@ class Governance:
     ) -> None:
         """Move the registry, then the chain of moves; whoever comes next completes the second."""
         name = str(candidate.claims["name"])
+        self.store.check_production(name, configuration.configuration_id)
         is_there = self.registry.current(name) is not None  # else it is the run's own model
         self.registry.promote(
             candidate.model_id,
@@ -467,14 +448,21 @@ class Governance:
             name: The model name.
             reason: Why the registry was moved; "" for what its history says.
         """
+        current = self.registry.current(name)
+        told = in_production(self.store.events(name))
+        if (told and told.model_id) == (current and current.name):
+            return
+        known: dict[str, str] = {}
 
         def look() -> Move | None:
             current = self.registry.current(name)
             if current is None:
                 return None
+            if current.name not in known:
+                raise _MovedOnError
             installed = self.registry.installed(name)
             return Move(
-                self._known(current.name),
+                known[current.name],
                 Status.PRODUCTION,
                 current.name,
                 installed.get("by") or user(),
@@ -482,13 +470,16 @@ class Governance:
                 installed.get("gate_report"),
             )
 
-        current = self.registry.current(name)
-        told = in_production(self.store.events(name))
-        if (told and told.model_id) == (current and current.name):
-            return
-        if current is not None:
-            self.store.add(configuration_of(self.registry.verify(current.name)), by=user())
-        for moved in self.store.reconcile(name, look):
+        while True:
+            if current is not None:
+                configuration = configuration_of(self.registry.verify(current.name))
+                known[current.name] = self.store.add(configuration, by=user())
+            try:
+                moves = self.store.reconcile(name, look)
+                break
+            except _MovedOnError:  # somebody moved the registry in between
+                current = self.registry.current(name)
+        for moved in moves:
             self.run.record(
                 ConfigurationMoved(
                     moved.configuration_id,
@@ -500,9 +491,9 @@ class Governance:
                 )
             )
 
-    def _known(self, model_id: str) -> str:
-        """Return the id of the configuration of a model."""
-        return configuration_of(self.registry.verify(model_id)).configuration_id
+
+class _MovedOnError(Exception):
+    """The registry was moved while the store was about to follow it."""
 
 
 def _rank(trial: Trial) -> tuple[float, float, int]:

@@ -29,6 +29,8 @@ from nethical.metrics.intervals import (
 from nethical.metrics.paired import mid_p, paired_rate_difference
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from numpy.typing import NDArray
 
     from nethical.governance.agreement import Agreement
@@ -36,11 +38,12 @@ if TYPE_CHECKING:
 
     Mask = NDArray[np.bool_]
 
-__all__ = ["Evidence", "GateDecision", "GateLine", "Policy", "alpha_of", "decide"]
+__all__ = ["Evidence", "GateDecision", "GateLine", "Policy", "Slice", "alpha_of", "decide"]
 
 ALPHA = 0.05
 FEWEST_CLUSTERS = 30
 POWER = 0.8
+FEWEST_IN_A_SLICE = 2
 FLOORS = {"Recall gain", "Human agreement"}
 
 
@@ -97,6 +100,7 @@ class Evidence:
         latency: How long both take; None where there is no row to time.
         agreement: With reviewed cases; None where there are none: it is then unknown.
         waiver: Why agreement is not asked for; empty if it is.
+        fairness: The kind of each row as text, shape (n,), by column.
     """
 
     y_true: NDArray[np.int8]
@@ -107,6 +111,44 @@ class Evidence:
     latency: LatencyComparison | None = None
     agreement: Agreement | None = None
     waiver: str = ""
+    fairness: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What changes for one kind of rows; reported, not judged.
+
+    Args:
+        column: The fairness column.
+        value: The kind.
+        positives: Rows of class 1.
+        negatives: Rows of class 0.
+        recall_gain: Recall of the candidate less that of the baseline, with bounds.
+        false_positive_increase: Of the false positive rate, likewise.
+    """
+
+    column: str
+    value: str
+    positives: int
+    negatives: int
+    recall_gain: Interval
+    false_positive_increase: Interval
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the slice as JSON values, None where unknown."""
+        return {
+            "column": self.column,
+            "value": self.value,
+            "positives": self.positives,
+            "negatives": self.negatives,
+            "recall_gain": _told(self.recall_gain),
+            "false_positive_increase": _told(self.false_positive_increase),
+        }
+
+
+def _told(interval: Interval) -> list[float | None]:
+    bounds = (interval.estimate, interval.low, interval.high)
+    return [bound if math.isfinite(bound) else None for bound in bounds]
 
 
 @dataclass(frozen=True)
@@ -152,7 +194,7 @@ class GateDecision:
     alpha: float
     left_out: int = 0
     waiver: str = ""
-    slices: tuple[dict[str, Any], ...] = field(default=())
+    slices: tuple[Slice, ...] = ()
 
 
 def decide(evidence: Evidence, policy: Policy, *, attempt: int) -> GateDecision:
@@ -174,7 +216,37 @@ def decide(evidence: Evidence, policy: Policy, *, attempt: int) -> GateDecision:
     verdict = next(
         (v for v in (Verdict.FAIL, Verdict.INSUFFICIENT_EVIDENCE) if v in found), Verdict.PASS
     )
-    return GateDecision(verdict, lines, alpha, evidence.left_out, evidence.waiver)
+    slices = tuple(_slices(evidence, alpha))
+    return GateDecision(verdict, lines, alpha, evidence.left_out, evidence.waiver, slices)
+
+
+def _slices(evidence: Evidence, alpha: float) -> Iterator[Slice]:
+    """Yield what changes for each kind of rows."""
+    for column, values in evidence.fairness.items():
+        for value in np.unique(values).tolist():
+            rows = values == value
+            y = evidence.y_true[rows]
+            sides = (evidence.baseline[rows], evidence.candidate[rows])
+            clusters = None if evidence.clusters is None else evidence.clusters[rows]
+            yield Slice(
+                column,
+                value,
+                int(np.sum(y == 1)),
+                int(np.sum(y == 0)),
+                _change(sides, clusters, y == 1, alpha),
+                _change(sides, clusters, y == 0, alpha),
+            )
+
+
+def _change(
+    sides: tuple[Mask, Mask], clusters: NDArray[np.int64] | None, rows: Mask, alpha: float
+) -> Interval:
+    """Return how much oftener the candidate calls some rows positive; NaN if it cannot be said."""
+    of_rows = None if clusters is None else clusters[rows]
+    few = not rows.any() or (of_rows is not None and len(np.unique(of_rows)) < FEWEST_IN_A_SLICE)
+    if few:
+        return Interval(math.nan, math.nan, math.nan)
+    return _difference(sides[0][rows], sides[1][rows], of_rows, 1 - alpha)
 
 
 def _difference(
@@ -271,7 +343,8 @@ def _latency(evidence: Evidence, policy: Policy) -> GateLine:
     if found is None:
         note = "no row to time: name a table with --data"
         return GateLine(name, None, None, limit, 0, undecided, None, note)
-    worst = max(found.p50, found.p95, key=lambda interval: interval.high)
+    both = (found.p50, found.p95)
+    worst = max(both, key=lambda interval: interval.high)
     note = f"clock floor {found.floor_ms:.2g} ms"
     if found.floor_ms >= limit / 2:
         note += ": too coarse to judge by"
@@ -285,10 +358,11 @@ def _latency(evidence: Evidence, policy: Policy) -> GateLine:
             None,
             note,
         )
+    surest = max(both, key=lambda interval: interval.low)
     if worst.high <= limit:
         verdict, bound = Verdict.PASS, worst.high
-    elif worst.low > limit + found.floor_ms:
-        verdict, bound = Verdict.FAIL, worst.low
+    elif surest.low > limit + found.floor_ms:
+        worst, verdict, bound = surest, Verdict.FAIL, surest.low
     else:
         verdict, bound = undecided, worst.high
     return GateLine(name, worst.estimate, bound, limit, found.calls, verdict, None, note)

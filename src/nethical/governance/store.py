@@ -9,7 +9,7 @@ the same one, so whoever judged a state that is no longer there is refused.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -21,11 +21,12 @@ from nethical.governance.configurations import Configuration, Status, check_move
 from nethical.governance.database import Database
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
-__all__ = ["Event", "GovernanceStore", "Move", "in_production"]
+__all__ = ["Event", "GovernanceStore", "Move", "in_production", "models_needed"]
 
 FIRST = 0
+PASSED = "PASS"
 
 Event = sa.Row[Any]
 
@@ -162,6 +163,17 @@ class GovernanceStore(Database):
         with self.writing() as db:
             return _append(db, name, moved, self.now())
 
+    def check_production(self, name: str, configuration_id: str) -> None:
+        """Refuse a configuration that may not go into production under a name.
+
+        Raises:
+            UsageError: It was rejected.
+        """
+        mine = [e for e in self.events(name) if e.configuration_id == configuration_id]
+        before = Status(mine[-1].to_status) if mine else Status.CANDIDATE
+        if before != Status.PRODUCTION:
+            check_move(before, Status.PRODUCTION)
+
     def reconcile(self, name: str, look: Callable[[], Move | None]) -> list[Move]:
         """Complete the chain of a name from what is in production, and return what was added.
 
@@ -191,7 +203,7 @@ class GovernanceStore(Database):
             if now is not None:
                 moves.append(now)
             for moved in moves:
-                _append(db, name, moved, self.now())
+                _append(db, name, _linked(db, moved), self.now(), is_told=True)
         return moves
 
     # --- the gate -----------------------------------------------------------------------------
@@ -349,8 +361,45 @@ def in_production(events: Sequence[Event]) -> Event | None:
     return last
 
 
-def _append(db: sa.Connection, name: str, moved: Move, at: str) -> int:
-    """Append a move to the chain of a name."""
+def models_needed(store: GovernanceStore, production: Collection[str]) -> set[str]:
+    """Return the models that a promotion may still need: of shadows, and of open reports.
+
+    Args:
+        store: Where they are told of.
+        production: The models that are in production: a report is open where it says PASS
+            against one of them, unless its configuration was rejected.
+    """
+    last = {(event.name, event.configuration_id): event for event in store.events()}
+    shadows = {e.model_id for e in last.values() if e.to_status == Status.SHADOW.value}
+    rejected = {key for key, e in last.items() if e.to_status == Status.REJECTED.value}
+    return shadows | {
+        one.candidate_model
+        for one in store.reports()
+        if one.verdict == PASSED
+        and one.baseline_model in production
+        and (one.name, one.candidate) not in rejected
+    }
+
+
+def _linked(db: sa.Connection, moved: Move) -> Move:
+    """Return a move without a report that this store does not have, as one that was lost had."""
+    report = t.gate_report
+    model = sa.select(report.c.candidate_model).where(report.c.number == moved.gate_report)
+    is_ours = moved.gate_report is not None and db.execute(model).scalar() == moved.model_id
+    return moved if is_ours else replace(moved, gate_report=None)
+
+
+def _append(db: sa.Connection, name: str, moved: Move, at: str, *, is_told: bool = False) -> int:
+    """Append a move to the chain of a name.
+
+    Args:
+        db: The transaction.
+        name: The model name.
+        moved: The move.
+        at: When.
+        is_told: It has happened in the registry, and is written down whatever the table of
+            moves says: a person may have put back what was rejected.
+    """
     events = t.configuration_event
     last = db.execute(sa.select(sa.func.max(events.c.number)).where(events.c.name == name)).scalar()
     old = db.execute(
@@ -361,7 +410,7 @@ def _append(db: sa.Connection, name: str, moved: Move, at: str) -> int:
     ).first()
     before = Status(old.to_status if old else Status.CANDIDATE)
     by_another_model = old is not None and old.model_id != moved.model_id
-    if before != moved.new or not by_another_model:
+    if not is_told and (before != moved.new or not by_another_model):
         check_move(before, moved.new)
     found = db.execute(
         events.insert().values(
