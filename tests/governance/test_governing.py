@@ -76,7 +76,7 @@ class Place:
         """Return a candidate that passed and is in production now."""
         candidate = self.candidate(penalty)
         self.report(candidate, "PASS")
-        self.governance.promote(candidate[0])
+        self.governance.production.promote(candidate[0])
         return candidate
 
     def current(self):
@@ -97,27 +97,27 @@ def test_a_report_that_passed_and_failed_later_promotes_nothing(place):
         place.report(candidate, verdict)
     before = place.current()
     with pytest.raises(UsageError, match="failed the promotion gate last"):
-        place.governance.promote(candidate[0])
+        place.governance.production.promote(candidate[0])
     assert place.current() == before
     place.report(candidate, "PASS")
     place.report(candidate, "INSUFFICIENT_EVIDENCE")  # fewer rows say nothing against it
-    assert place.governance.promote(candidate[0]) == candidate[1]
+    assert place.governance.production.promote(candidate[0]) == candidate[1]
 
 
 def test_what_was_rejected_is_not_promoted_and_nothing_is_stuck(place):
     candidate = place.candidate(3.0)
     place.report(candidate, "PASS")
-    place.governance.move(candidate[0], "rejected", reason="too strict for us")
+    place.governance.production.move(candidate[0], "rejected", reason="too strict for us")
     before = place.current()
     with pytest.raises(UsageError, match="rejected cannot become production"):
-        place.governance.promote(candidate[0])
+        place.governance.production.promote(candidate[0])
     assert place.current() == before
-    place.governance.reconcile(NAME)
+    place.governance.production.reconcile(NAME)
 
 
 def test_a_rejected_configuration_is_not_even_judged(place):
     config, model_id = place.candidate(3.0)
-    place.governance.move(config, "rejected", reason="too strict for us")
+    place.governance.production.move(config, "rejected", reason="too strict for us")
     sides = [place.registry.verify(one) for one in (model_id, place.current())]
     with pytest.raises(UsageError, match="rejected"):
         place.governance.judge(*sides, place.base.prepared.parts["gate"])
@@ -126,13 +126,13 @@ def test_a_rejected_configuration_is_not_even_judged(place):
 
 def test_a_person_may_put_back_what_was_rejected_and_the_store_follows(place):
     config, model_id = place.candidate(3.0)
-    place.governance.move(config, "rejected", reason="too strict for us")
+    place.governance.production.move(config, "rejected", reason="too strict for us")
     place.registry.promote(model_id, reason="it is needed after all")
-    place.governance.reconcile(NAME)
+    place.governance.production.reconcile(NAME)
     told = in_production(place.store.events(NAME))
     assert (told.model_id, told.from_status) == (model_id, "rejected")
     place.registry.rollback(NAME, reason="it was not")
-    place.governance.reconcile(NAME)
+    place.governance.production.reconcile(NAME)
     mine = [e for e in place.store.events(NAME) if e.configuration_id == config]
     assert mine[-1].to_status == "deprecated"
 
@@ -141,7 +141,7 @@ def test_what_passed_against_the_default_of_its_run_is_promoted_where_nothing_is
     place = Place(tmp_path, is_empty=True)
     candidate = place.candidate(3.0)
     place.report(candidate, "PASS", against=place.base.published.model_id)
-    assert place.governance.promote(candidate[0]) == candidate[1]
+    assert place.governance.production.promote(candidate[0]) == candidate[1]
 
 
 # --- rollbacks, lost stores, races
@@ -149,7 +149,7 @@ def test_what_passed_against_the_default_of_its_run_is_promoted_where_nothing_is
 
 def test_what_a_rollback_puts_back_still_came_by_its_configuration(place):
     first, _ = place.promoted(3.0), place.promoted(5.0)
-    place.governance.rollback(NAME, reason="too many alerts")
+    place.governance.production.rollback(NAME, reason="too many alerts")
     installed = place.registry.installed(NAME)
     assert (installed["configuration_id"], installed["model_id"]) == first
     assert installed["reason"] == "too many alerts"
@@ -160,7 +160,7 @@ def test_what_a_rollback_puts_back_still_came_by_its_configuration(place):
 
 def test_what_a_run_or_a_person_installed_came_by_no_configuration(place):
     candidate = place.promoted(3.0)
-    place.governance.rollback(NAME, reason="too many alerts")
+    place.governance.production.rollback(NAME, reason="too many alerts")
     assert "configuration_id" not in place.registry.installed(NAME)
     place.registry.promote(candidate[1], reason="by hand")
     assert "configuration_id" not in place.registry.installed(NAME)
@@ -169,7 +169,7 @@ def test_what_a_run_or_a_person_installed_came_by_no_configuration(place):
 def test_a_store_that_was_lost_is_begun_anew_without_the_reports_that_it_held(place):
     candidate = place.promoted(3.0)
     place.open("another")
-    place.governance.reconcile(NAME)
+    place.governance.production.reconcile(NAME)
     told = in_production(place.store.events(NAME))
     assert (told.model_id, told.gate_report) == (candidate[1], None)
 
@@ -186,7 +186,7 @@ def test_a_registry_that_moves_while_the_store_follows_is_followed_to_its_end(pl
         return follow(name, look)
 
     monkeypatch.setattr(place.store, "reconcile", overtaken)
-    place.governance.reconcile(NAME)
+    place.governance.production.reconcile(NAME)
     assert in_production(place.store.events(NAME)).model_id == unknown
 
 
@@ -199,7 +199,7 @@ def test_models_that_a_promotion_may_need_are_kept(place):
         place.report(candidate, verdict)
     place.report(stale, "PASS", against="actions_long_gone")
     place.store.move(NAME, Move(shadow[0], Status.SHADOW, shadow[1], "test", "to look at"))
-    place.governance.move(rejected[0], "rejected", reason="no")
+    place.governance.production.move(rejected[0], "rejected", reason="no")
     assert models_needed(place.store, [place.current()]) == {passed[1], shadow[1]}
 
 

@@ -91,7 +91,7 @@ class Place:
 
     def check_agreement(self):
         """Store and registry tell the same, and the chain of moves is unbroken."""
-        self.governance.reconcile("actions")
+        self.governance.production.reconcile("actions")
         current = self.registry.current("actions").name
         events = self.store.events("actions")
         assert in_production(events).model_id == current
@@ -155,10 +155,10 @@ def test_a_kill_between_the_registry_and_the_store_heals_at_the_next_call(place,
     def killed(*_arguments, **_settings):
         raise KeyboardInterrupt
 
-    place.governance.reconcile("actions")
+    place.governance.production.reconcile("actions")
     monkeypatch.setattr(place.store, "reconcile", killed)
     with pytest.raises(KeyboardInterrupt):
-        place.governance.promote(config)
+        place.governance.production.promote(config)
     monkeypatch.undo()
     assert place.registry.current("actions").name == model_id
     assert in_production(place.store.events("actions")).model_id == base
@@ -170,7 +170,7 @@ def test_a_kill_between_the_registry_and_the_store_heals_at_the_next_call(place,
 
 def test_models_rollback_and_promote_by_hand_are_followed(place):
     place.pass_all(place.registry.current("actions").name)
-    place.governance.promote(place.configs[0][0])
+    place.governance.production.promote(place.configs[0][0])
     place.registry.rollback("actions", reason="too many alerts")
     place.check_agreement()
     place.registry.promote(place.configs[3][1], reason="by hand")

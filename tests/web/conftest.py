@@ -321,7 +321,7 @@ def hostile_everywhere(site, texts):
     db.execute("UPDATE cohort SET label = ?", ("".join(texts),))
     db.commit()
     db.close()
-    site.desk.governance.reconcile("actions")
+    site.desk.governance.production.reconcile("actions")
     event = site.desk.store.events("actions")[-1]
     kept = {k: v for k, v in event._mapping.items() if k not in {"number", "previous"}}
     with site.desk.store.writing() as db:
@@ -356,7 +356,7 @@ def poisoned(site, hostile):
 def passed(site):
     """A configuration that passed against what is in production, judged by ``eve``."""
     desk = site.desk
-    desk.governance.reconcile("actions")
+    desk.governance.production.reconcile("actions")
     baseline = desk.registry.current("actions").name
     moved = {event.configuration_id for event in desk.store.events()}
     found = next(e for e in desk.store.evaluations() if e.configuration_id not in moved)

@@ -228,7 +228,7 @@ def test_nobody_approves_an_own_proposal(site, passed):
 
 def test_what_did_not_pass_is_not_promoted(site):
     dan = site.browser("dan")
-    site.desk.governance.reconcile("actions")
+    site.desk.governance.production.reconcile("actions")
     for one in site.desk.store.configurations():
         path = f"/configurations/{one.configuration_id}/promote"
         assert dan.send(path, reason="because").status_code == 409

@@ -102,7 +102,7 @@ def _configs(args: argparse.Namespace, governance: Governance, console: Console)
     if args.configuration:
         return _one(store, args.configuration, console)
     evaluations = {row.configuration_id: row for row in store.evaluations()}
-    statuses = _statuses(store)
+    statuses = store.statuses()
     rows, documents = [], []
     for row in store.configurations():
         measured = evaluations.get(row.configuration_id)
@@ -134,22 +134,10 @@ def _configs(args: argparse.Namespace, governance: Governance, console: Console)
     return {"configurations": documents}
 
 
-def _statuses(store: GovernanceStore) -> dict[str, str]:
-    """Return the last status of each configuration under any name, production first."""
-    found: dict[str, str] = {}
-    last: dict[tuple[str, str], str] = {}
-    for event in store.events():
-        last[event.name, event.configuration_id] = event.to_status
-    for (_, configuration_id), status in last.items():
-        if found.get(configuration_id) != "production":
-            found[configuration_id] = status
-    return found
-
-
 def _one(store: GovernanceStore, configuration_id: str, console: Console) -> dict[str, Any]:
     configuration = store.find(configuration_id)
     found = configuration.configuration_id
-    status = _statuses(store).get(found, "candidate")
+    status = store.statuses().get(found, "candidate")
     console.line(f"{found} ({configuration.model_type}, {status})")
     choices = {**configuration.training, **configuration.decision}
     parameters = choices.pop("parameters", {})
@@ -268,26 +256,26 @@ def _gate(args: argparse.Namespace, governance: Governance, console: Console) ->
 
 
 def _promote(args: argparse.Namespace, governance: Governance, console: Console) -> dict[str, Any]:
-    model_id = governance.promote(args.configuration)
+    model_id = governance.production.promote(args.configuration)
     console.line(f"[INFO] Configuration promoted successfully: {model_id} is in production")
     return {"configuration_id": args.configuration, "model_id": model_id}
 
 
 def _move(args: argparse.Namespace, governance: Governance, console: Console) -> dict[str, Any]:
-    moved = governance.move(args.configuration, args.status, reason=args.reason)
+    moved = governance.production.move(args.configuration, args.status, reason=args.reason)
     console.info(f"{moved} is {args.status} from now on")
     return {"configuration_id": moved, "status": args.status}
 
 
 def _rollback(args: argparse.Namespace, governance: Governance, console: Console) -> dict[str, Any]:
-    model_id = governance.rollback(args.name, reason=args.reason)
+    model_id = governance.production.rollback(args.name, reason=args.reason)
     console.line(f"[INFO] {model_id} is in production as {args.name} again")
     return {"name": args.name, "model_id": model_id}
 
 
 def _history(args: argparse.Namespace, governance: Governance, console: Console) -> dict[str, Any]:
     for name in [args.name] if args.name else governance.registry.names():
-        governance.reconcile(name)
+        governance.production.reconcile(name)
     events = governance.store.events(args.name)
     rows = [
         (

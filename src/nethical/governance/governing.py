@@ -1,10 +1,4 @@
-"""Governance of runs: record their configurations, search better ones, judge, promote.
-
-The registry's ``current`` is the only record of what is in production. A promotion moves it
-first, in one crash-safe step that says which configuration moved it; the store's own chain of
-moves is completed from there whenever the store is next used, so the two agree after a kill at
-any point.
-"""
+"""Governance of runs: record their configurations, search better ones, judge, promote."""
 
 from __future__ import annotations
 
@@ -18,22 +12,20 @@ from nethical.data.table import LabelledTable
 from nethical.decisions import Thresholds
 from nethical.errors import UsageError
 from nethical.facts import (
-    ConfigurationMoved,
     ConfigurationRecorded,
     PromotionDecided,
     SearchCompleted,
 )
 from nethical.gate import Verdict
 from nethical.governance.answered import agreement_with_people
-from nethical.governance.approval import check_approver
 from nethical.governance.configurations import (
     Configuration,
-    Status,
     configuration_of,
     fitness,
 )
 from nethical.governance.evidence import gather
 from nethical.governance.ledger import Ledger, rows_digest
+from nethical.governance.production import Production
 from nethical.governance.promotion import GateDecision, Policy, decide
 from nethical.governance.search import (
     Limits,
@@ -42,7 +34,6 @@ from nethical.governance.search import (
     latency_ms,
     search,
 )
-from nethical.governance.store import Move, in_production
 from nethical.judgement import reads
 from nethical.registry import user
 from nethical.trained import TrainedModel
@@ -121,12 +112,13 @@ class Governance:
         self.store = store
         self.registry = registry
         self.run = run
+        self.production = Production(store, registry, run)
 
     def record(self, outcome: Outcome) -> Recorded:
         """Keep the configuration of a run and what was measured of it on its gate part."""
         configuration = Configuration.of(outcome.plan, outcome.model.thresholds)
         configuration_id = self.store.add(configuration, by=user())
-        self.reconcile(outcome.plan.slot)
+        self.production.reconcile(outcome.plan.slot)
         measured = outcome.judged.evaluation.metrics_document()
         table = outcome.prepared.parts["gate"]
         metrics = {name: measured[name] for name in GATE_METRICS}
@@ -260,7 +252,7 @@ class Governance:
         name = str(candidate.claims["name"])
         for configuration in (ours, theirs):
             self.store.add(configuration, by=user())
-        self.reconcile(name)
+        self.production.reconcile(name)
         self.store.check_production(name, ours.configuration_id)
         evidence, rows = gather(
             candidate,
@@ -303,7 +295,7 @@ class Governance:
         is_other = current is not None and current.name != baseline.model_id
         if decision.verdict != Verdict.PASS or is_other:
             return Judged(ours.configuration_id, decision, baseline.model_id, promoted=False)
-        self._install(ours, candidate, baseline, number)
+        self.production.install(ours, candidate, baseline, number)
         return Judged(ours.configuration_id, decision, baseline.model_id, promoted=True)
 
     def judge_on(self, configuration_id: str, data: Path, *, waiver: str, policy: Policy) -> Judged:
@@ -346,154 +338,8 @@ class Governance:
             policy=policy,
         )
 
-    def move(self, configuration_id: str, status: str, *, reason: str, by: str = "") -> str:
-        """Make a configuration shadow, or reject it, under the name of its last model."""
-        by = by or user()
-        configuration = self.store.find(configuration_id)
-        found = configuration.configuration_id
-        measured = self.store.evaluations(found)
-        if not measured:
-            raise UsageError(f"{found} has no model", mend="train it first")
-        last = measured[-1]
-        moved = Move(found, Status(status), last.model_id, by, reason)
-        self.store.move(last.name, moved)
-        self.run.record(ConfigurationMoved(found, last.name, status, last.model_id, by, reason))
-        return found
-
     def _agreement(self, bundle: Bundle) -> Agreement | None:
         return agreement_with_people(self.store, bundle, self.registry.keys.row_keys())
-
-    # --- what is in production ----------------------------------------------------------------
-
-    def promote(self, configuration_id: str, *, reason: str = "", by: str = "") -> str:
-        """Put a configuration into production that passed against what is there now.
-
-        Args:
-            configuration_id: Its id.
-            reason: Why, beside that it passed; kept in the history.
-            by: Who approves, if it is not the user of this process: somebody else than who
-                proposed it.
-
-        Returns:
-            The id of its model.
-
-        Raises:
-            UsageError: It never passed, what it was judged against is not there any more, or
-                who approves proposed it.
-        """
-        configuration = self.store.find(configuration_id)
-        again = f"run `nethical govern gate {configuration.configuration_id} --data TABLE`"
-        decided = {Verdict.PASS.value, Verdict.FAIL.value}
-        reports = self.store.reports(configuration.configuration_id)
-        told = [report for report in reports if report.verdict in decided]
-        if not told or told[-1].verdict != Verdict.PASS.value:
-            failed = (
-                "failed the promotion gate last" if told else "has not passed the promotion gate"
-            )
-            raise UsageError(f"{configuration.configuration_id} {failed}", mend=again)
-        report = told[-1]
-        if by:
-            check_approver(self.store, configuration.configuration_id, report.actor, by)
-        self.reconcile(report.name)
-        current = self.registry.current(report.name)
-        if current is not None and current.name != report.baseline_model:
-            raise UsageError(
-                f"it was judged against {report.baseline_model}, which is not in production "
-                "any more",
-                mend=again,
-            )
-        candidate = self.registry.verify(report.candidate_model)
-        baseline = self.registry.verify(report.baseline_model)
-        self._install(configuration, candidate, baseline, report.number, reason=reason, by=by)
-        return candidate.model_id
-
-    def _install(
-        self,
-        configuration: Configuration,
-        candidate: Bundle,
-        baseline: Bundle,
-        report: int,
-        *,
-        reason: str = "",
-        by: str = "",
-    ) -> None:
-        """Move the registry, then the chain of moves; whoever comes next completes the second."""
-        name = str(candidate.claims["name"])
-        self.store.check_production(name, configuration.configuration_id)
-        is_there = self.registry.current(name) is not None  # else it is the run's own model
-        self.registry.promote(
-            candidate.model_id,
-            reason=reason or f"{configuration.configuration_id} passed the promotion gate",
-            by=by or None,
-            details={
-                "override": False,
-                "configuration_id": configuration.configuration_id,
-                "gate_report": report,
-            },
-            baseline=baseline.model_id if is_there else None,
-        )
-        self.reconcile(name)
-
-    def rollback(self, name: str, *, reason: str, by: str = "") -> str:
-        """Put back what was in production before, and return the id of its model."""
-        self.reconcile(name)
-        model_id = self.registry.rollback(name, reason=reason, by=by or None)
-        self.reconcile(name, reason=reason)
-        return model_id
-
-    def reconcile(self, name: str, *, reason: str = "") -> None:
-        """Complete the chain of moves of a name from the registry.
-
-        Args:
-            name: The model name.
-            reason: Why the registry was moved; "" for what its history says.
-        """
-        current = self.registry.current(name)
-        told = in_production(self.store.events(name))
-        if (told and told.model_id) == (current and current.name):
-            return
-        known: dict[str, str] = {}
-
-        def look() -> Move | None:
-            current = self.registry.current(name)
-            if current is None:
-                return None
-            if current.name not in known:
-                raise _MovedOnError
-            installed = self.registry.installed(name)
-            return Move(
-                known[current.name],
-                Status.PRODUCTION,
-                current.name,
-                installed.get("by") or user(),
-                reason or installed.get("reason") or "the registry was moved",
-                installed.get("gate_report"),
-            )
-
-        while True:
-            if current is not None:
-                configuration = configuration_of(self.registry.verify(current.name))
-                known[current.name] = self.store.add(configuration, by=user())
-            try:
-                moves = self.store.reconcile(name, look)
-                break
-            except _MovedOnError:  # somebody moved the registry in between
-                current = self.registry.current(name)
-        for moved in moves:
-            self.run.record(
-                ConfigurationMoved(
-                    moved.configuration_id,
-                    name,
-                    moved.new.value,
-                    moved.model_id,
-                    moved.actor,
-                    moved.reason,
-                )
-            )
-
-
-class _MovedOnError(Exception):
-    """The registry was moved while the store was about to follow it."""
 
 
 def _rank(trial: Trial) -> tuple[float, float, int]:

@@ -149,6 +149,15 @@ class GovernanceStore(Database):
         with self.reading() as db:
             return list(db.execute(query).all())
 
+    def statuses(self) -> dict[str, str]:
+        """Return the last status of each configuration under any name, production first."""
+        last = {(event.name, event.configuration_id): event.to_status for event in self.events()}
+        found: dict[str, str] = {}
+        for (_, configuration_id), status in last.items():
+            if found.get(configuration_id) != Status.PRODUCTION.value:
+                found[configuration_id] = status
+        return found
+
     def move(self, name: str, moved: Move) -> int:
         """Record a move that does not touch production, to shadow or rejected; return its number.
 

@@ -7,8 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import RedirectResponse, Response
 
-from nethical.gate import Verdict
-from nethical.governance.approval import proposers
+from nethical.governance.approval import awaiting, proposers
 from nethical.governance.configurations import MOVES, Status
 from nethical.governance.store import GovernanceStore, in_production
 from nethical.history import NAME
@@ -16,7 +15,7 @@ from nethical.web.access import GuardedRoute, TurnedAwayError, Visit, Visiting
 from nethical.web.rendering import chart, page
 from nethical.web.scatter import Tried, scatter
 
-__all__ = ["approvals", "listed", "one_configuration", "router", "searches", "statuses", "study_of"]
+__all__ = ["listed", "one_configuration", "router", "searches", "study_of"]
 
 router = APIRouter(route_class=GuardedRoute)
 
@@ -26,20 +25,10 @@ LONGEST_REASON = 500
 SHOWN_DIGITS = 12
 
 
-def statuses(store: GovernanceStore) -> dict[str, str]:
-    """Return the last status of each configuration under any name, production first."""
-    last = {(event.name, event.configuration_id): event.to_status for event in store.events()}
-    found: dict[str, str] = {}
-    for (_, configuration_id), status in last.items():
-        if found.get(configuration_id) != Status.PRODUCTION.value:
-            found[configuration_id] = status
-    return found
-
-
 def listed(store: GovernanceStore) -> list[dict[str, Any]]:
     """Return every configuration with what was measured of it last, the newest first."""
     measured = {row.configuration_id: row for row in store.evaluations()}
-    status = statuses(store)
+    status = store.statuses()
     found = []
     for row in store.configurations():
         last = measured.get(row.configuration_id)
@@ -78,7 +67,7 @@ def one_configuration(store: GovernanceStore, configuration_id: str) -> dict[str
     return {
         "configuration_id": configuration_id,
         "model_type": row.model_type,
-        "status": statuses(store).get(configuration_id, Status.CANDIDATE.value),
+        "status": store.statuses().get(configuration_id, Status.CANDIDATE.value),
         "choices": choices,
         "created_at": row.created_at,
         "created_by": row.created_by,
@@ -156,21 +145,6 @@ def _production(store: GovernanceStore) -> dict[str, Any]:
     return {name: event for name, event in found.items() if event is not None}
 
 
-def approvals(store: GovernanceStore) -> list[Any]:
-    """Return the last report of each configuration that passed against what is in production."""
-    now = _production(store)
-    passed = {
-        report.candidate: report
-        for report in store.reports()
-        if report.verdict == Verdict.PASS.value
-    }
-    return [
-        report
-        for report in passed.values()
-        if report.name in now and now[report.name].model_id == report.baseline_model
-    ][::-1]
-
-
 @router.get("/configurations", include_in_schema=False)
 def configurations(visit: Visiting) -> Response:
     """List what is in production, what may be approved, configurations and searches."""
@@ -179,7 +153,7 @@ def configurations(visit: Visiting) -> Response:
         visit,
         "configurations",
         production=list(_production(store).values()),
-        approvals=approvals(store),
+        approvals=awaiting(store),
         configurations=listed(store),
         searches=searches(store),
         store=str(store),
@@ -195,16 +169,14 @@ def configuration(visit: Visiting, configuration_id: str) -> Response:
 def _shown(visit: Visit, configuration_id: str, **more: Any) -> Response:  # noqa: ANN401 - for the template
     store = visit.desk.store
     told = one_configuration(store, configuration_id)
-    ready = [one for one in approvals(store) if one.candidate == configuration_id]
-    is_own = bool(ready) and visit.name in proposers(store, configuration_id, ready[0].actor)
+    ready = [one for one in awaiting(store) if one.candidate == configuration_id]
+    own = [one.name for one in ready if visit.name in proposers(store, configuration_id, one.actor)]
     moves = [
         status.value
         for status in (Status.SHADOW, Status.REJECTED)
         if status in MOVES[Status(told["status"])] and told["evaluations"]
     ]
-    return page(
-        visit, "configuration", one=told, ready=ready[:1], is_own=is_own, may_become=moves, **more
-    )
+    return page(visit, "configuration", one=told, ready=ready, own=own, may_become=moves, **more)
 
 
 @router.post("/configurations/{configuration_id}/promote", include_in_schema=False)
@@ -215,7 +187,9 @@ def promote(visit: Visiting, configuration_id: str) -> Response:
     with visit.desk.recorded(
         "govern promote", visit.name, configuration=configuration_id, reason=reason
     ):
-        visit.desk.governance.promote(configuration_id, reason=reason, by=visit.name)
+        visit.desk.governance.production.promote(
+            configuration_id, name=visit.field("name"), reason=reason, by=visit.name
+        )
     return RedirectResponse(f"/configurations/{configuration_id}", 303)
 
 
@@ -229,7 +203,9 @@ def move(visit: Visiting, configuration_id: str) -> Response:
     with visit.desk.recorded(
         "govern move", visit.name, configuration=configuration_id, status=status, reason=reason
     ):
-        visit.desk.governance.move(configuration_id, status, reason=reason, by=visit.name)
+        visit.desk.governance.production.move(
+            configuration_id, status, reason=reason, by=visit.name
+        )
     return RedirectResponse(f"/configurations/{configuration_id}", 303)
 
 
@@ -240,7 +216,7 @@ def rollback(visit: Visiting, name: str) -> Response:
         raise TurnedAwayError(404, "Nothing is in production under this name.")
     reason = _reason(visit)
     with visit.desk.recorded("govern rollback", visit.name, name=name, reason=reason):
-        visit.desk.governance.rollback(name, reason=reason, by=visit.name)
+        visit.desk.governance.production.rollback(name, reason=reason, by=visit.name)
     return RedirectResponse("/configurations", 303)
 
 

@@ -8,10 +8,10 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import RedirectResponse, Response
 
+from nethical.governance.approval import awaiting
 from nethical.governance.reviews import State
 from nethical.web.access import GuardedRoute, TurnedAwayError, Visit, Visiting
 from nethical.web.attempts import TooOftenError
-from nethical.web.pages_configurations import approvals
 from nethical.web.pages_drift import newest_reports
 from nethical.web.rendering import STATIC, page
 from nethical.web.sessions import ABSOLUTE
@@ -97,7 +97,7 @@ def start(visit: Visiting) -> Response:
         "start",
         counts=counts,
         adjudicating=len(mine),
-        approvals=approvals(desk.store),
+        approvals=awaiting(desk.store),
         moves=desk.store.events()[-LATEST:][::-1],
         published=desk.registry.versions()[-LATEST:][::-1],
         reports=newest_reports(desk.places.drift_report_dir, LATEST),
