@@ -3,6 +3,7 @@
 import json
 import re
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from nethical.data import synthetic
+from nethical.governance.people import People
+from nethical.governance.store import GovernanceStore
+from nethical.registry import user
 
 ROOT = Path(__file__).parents[2]
 STORE = "training_governance_data"
@@ -123,7 +127,8 @@ def test_the_fifth_command_does_all_at_once_and_its_log_verifies(govern, tmp_pat
     for run_id in (path.name for path in (tmp_path / "training_audit_logs" / "runs").iterdir()):
         govern("audit", "report", "training_audit_logs", "--run-id", run_id, "-o", "told")
     told = "".join(path.read_text() for path in (tmp_path / "told").glob("*.md"))
-    for title in ("## Compared with other cohorts", "## Configurations", "Searched by"):
+    titles = ("## Compared with other cohorts", "## Configurations", "New cases for people")
+    for title in (*titles, "Searched by"):
         assert title in told
     assert "insufficient evidence" in told or "fail" in told
 
@@ -225,6 +230,25 @@ def test_a_report_against_what_is_gone_promotes_nothing(govern, searched, tmp_pa
     config = searched["governance"]["candidate"]
     assert "not in production" in govern("govern", "promote", config, code=2).err
     assert (tmp_path / "models" / "current" / "actions").resolve() == before
+
+
+def test_what_passes_can_wait_for_an_approver_who_did_not_propose_it(govern, tmp_path):
+    data = actions(tmp_path, n=43_000)
+    govern("review", "import", reviews(tmp_path), "--name", "actions")
+    words = (*TRAIN, "--data", data, *SEARCH, "--await-approval", "--json")
+    found = govern(*words).document["governance"]
+    assert (found["verdict"], found["promoted"], found["awaits_approval"]) == ("PASS", False, True)
+    people = People(GovernanceStore(tmp_path / STORE, lambda: datetime.now(UTC)))
+    for name, role in ((user(), "approver"), ("pat", "approver"), ("ben", "reviewer")):
+        people.add(name, role, "a password of some length")
+    promote = ("govern", "promote", found["candidate"])
+    assert "nobody approves an own proposal" in govern(*promote, code=2).err
+    assert "ben may not act as approver" in govern(*promote, "--as", "ben", code=2).err
+    done = govern(*promote, "--as", "pat", "--reason", "fewer are missed", "--json").document
+    assert done["by"] == "pat"
+    last = govern("govern", "history", "--json").document["moves"][-1]
+    assert (last["actor"], last["reason"]) == ("pat", "fewer are missed")
+    assert last["model_id"] == done["model_id"]
 
 
 def test_a_waiver_is_recorded_and_is_no_number(govern, tmp_path):

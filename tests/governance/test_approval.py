@@ -7,6 +7,7 @@ import pytest
 from nethical.errors import UsageError
 from nethical.governance.approval import check_approver, proposers
 from nethical.governance.configurations import Configuration
+from nethical.governance.people import People
 from nethical.governance.store import GovernanceStore
 
 DECISION = {
@@ -19,7 +20,9 @@ DECISION = {
 
 @pytest.fixture
 def store(tmp_path):
-    return GovernanceStore(tmp_path / "store", lambda: datetime(2026, 1, 1, tzinfo=UTC))
+    store = GovernanceStore(tmp_path / "store", lambda: datetime(2026, 1, 1, tzinfo=UTC))
+    People(store).add("cleo", "approver", "a password of some length")
+    return store
 
 
 def test_who_made_a_configuration_and_who_had_it_judged_both_proposed_it(store):
@@ -32,6 +35,12 @@ def test_a_proposer_cannot_approve(store, approver):
     made = store.add(Configuration("logistic", {"epochs": 1}, DECISION), by="ada")
     with pytest.raises(UsageError, match=f"{approver} proposed {made}"):
         check_approver(store, made, "ben", approver)
+
+
+def test_who_works_alone_has_nobody_else_to_ask(tmp_path):
+    alone = GovernanceStore(tmp_path / "alone", lambda: datetime(2026, 1, 1, tzinfo=UTC))
+    made = alone.add(Configuration("logistic", {"epochs": 1}, DECISION), by="ada")
+    check_approver(alone, made, "ada", "ada")
 
 
 def test_anybody_else_can(store):

@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nethical.errors import UsageError
+from nethical.governance.approval import awaiting
 from nethical.governance.configurations import Status
 from nethical.governance.governing import Governance
 from nethical.governance.promotion import Policy
@@ -52,7 +53,7 @@ class Place:
         outcome = self.train(parameters={"penalty": penalty}, as_candidate=True, **settings)
         return self.governance.record(outcome).configuration_id, outcome.published.model_id
 
-    def report(self, candidate, verdict, against=None):
+    def report(self, candidate, verdict, against=None, name=NAME):
         config, model_id = candidate
         return self.store.record_report(
             {
@@ -60,7 +61,7 @@ class Place:
                 "baseline": config,
                 "candidate_model": model_id,
                 "baseline_model": against or self.current(),
-                "name": NAME,
+                "name": name,
                 "gate_digest": "sha256:" + "0" * 64,
                 "k": 1,
                 "alpha": 0.03,
@@ -102,6 +103,35 @@ def test_a_report_that_passed_and_failed_later_promotes_nothing(place):
     place.report(candidate, "PASS")
     place.report(candidate, "INSUFFICIENT_EVIDENCE")  # fewer rows say nothing against it
     assert place.governance.production.promote(candidate[0]) == candidate[1]
+
+
+def test_what_passed_last_against_production_waits_for_approval_the_newest_first(place):
+    passed, failed, rejected, old = (place.candidate(p) for p in (3.0, 4.0, 5.0, 6.0))
+    for one in (failed, passed, rejected):
+        place.report(one, "PASS")
+    place.report(failed, "FAIL")
+    place.report(old, "PASS", against=passed[1])
+    place.governance.production.reconcile(NAME)
+    place.governance.production.move(rejected[0], "rejected", reason="too strict for us")
+    place.report(passed, "INSUFFICIENT_EVIDENCE")
+    assert [report.candidate for report in awaiting(place.store)] == [passed[0]]
+    place.report(failed, "PASS")
+    assert [report.candidate for report in awaiting(place.store)] == [failed[0], passed[0]]
+    place.governance.production.promote(passed[0])
+    assert [report.candidate for report in awaiting(place.store)] == [old[0]]
+
+
+def test_a_configuration_that_passed_under_two_names_needs_to_be_told_which(place):
+    candidate = place.candidate(3.0)
+    place.train(parameters={"penalty": 9.0}, name="others")
+    place.report(candidate, "PASS")
+    place.report(candidate, "PASS", name="others")
+    place.report(candidate, "FAIL", name="thirds")
+    with pytest.raises(UsageError, match="several names: actions, others"):
+        place.governance.production.promote(candidate[0])
+    assert place.governance.production.promote(candidate[0], name=NAME) == candidate[1]
+    with pytest.raises(UsageError, match="failed the promotion gate last"):
+        place.governance.production.promote(candidate[0], name="thirds")
 
 
 def test_what_was_rejected_is_not_promoted_and_nothing_is_stuck(place):

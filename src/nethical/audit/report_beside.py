@@ -28,6 +28,7 @@ TITLES = {
     "cohort_added": "Its rows joined a cohort",
     "drift_reported": "Cohorts were compared",
     "configuration_recorded": "Its configuration was stored",
+    "reviews_asked": "Rows went to people for review",
     "search_completed": "Other configurations were tried",
     "promotion_decided": "The promotion gate had judged",
     "configuration_moved": "A configuration was put to another use",
@@ -85,6 +86,7 @@ def _drift(run: LoggedRun) -> tuple[Block, ...]:
 
 def _governed(run: LoggedRun) -> tuple[Block, ...]:
     blocks: list[Block] = [_recorded(one) for one in _each(run, "configuration_recorded")]
+    blocks += [_asked(one) for one in _each(run, "reviews_asked")]
     for one in _each(run, "search_completed"):
         best = one.part("best")
         found: Words = "none could be trained"
@@ -114,6 +116,18 @@ def _governed(run: LoggedRun) -> tuple[Block, ...]:
         )
         blocks.append(Table(("Configuration", "Is now", "By", "Why"), rows, "llll"))
     return tuple(blocks)
+
+
+def _asked(one: Reading) -> Facts:
+    """Return how many rows went to people, and how they were drawn."""
+    drawn = one.part("drawn")
+    told: list[tuple[str, Words]] = [("New cases for people", md.count(one.get("entered")))]
+    for kind, where in (("gray", "Of the gray zone"), ("audit", "Of the other rows")):
+        part = drawn.part(kind)
+        taken, seen = md.count(part.get("taken")), md.count(part.get("seen"))
+        share = md.number(part.get("inclusion_probability"))
+        told.append((where, f"{taken} of {seen} rows, each with probability {share}"))
+    return Facts(tuple(told))
 
 
 def _recorded(one: Reading) -> Facts:

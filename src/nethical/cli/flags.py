@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from nethical.cli.console import Console
+    from nethical.governance.store import GovernanceStore
     from nethical.keys import Keys
 
 __all__ = [
@@ -22,8 +23,10 @@ __all__ = [
     "DEFAULT_STORAGE",
     "DEFAULT_WINDOW",
     "TECHNIQUES",
+    "acting_person",
     "add_audit_flags",
     "add_drift_dir",
+    "add_person_flag",
     "add_registry_flags",
     "add_storage_flag",
     "audit_path",
@@ -96,6 +99,27 @@ def add_storage_flag(parser: argparse.ArgumentParser | argparse._ArgumentGroup) 
         default=DEFAULT_STORAGE,
         help="the governance store: a folder, or the URL of a database (default: %(default)s)",
     )
+
+
+def add_person_flag(parser: argparse.ArgumentParser) -> None:
+    """Add who acts."""
+    parser.add_argument(
+        "--as", dest="person", metavar="NAME", help="who you are; default: the user of this machine"
+    )
+
+
+def acting_person(args: argparse.Namespace, store: GovernanceStore, role: str) -> str:
+    """Return who acts; where people were added, somebody who may act as a role.
+
+    Raises:
+        UsageError: They may not.
+    """
+    from nethical.governance.people import People
+    from nethical.registry import user
+
+    name = str(args.person or user())
+    People(store).may(name, role)
+    return name
 
 
 def audit_path(given: Mapping[str, Any]) -> Path | None:

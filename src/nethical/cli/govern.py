@@ -6,7 +6,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nethical.cli.flags import add_audit_flags, add_registry_flags, add_storage_flag, audited
+from nethical.cli.flags import (
+    acting_person,
+    add_audit_flags,
+    add_person_flag,
+    add_registry_flags,
+    add_storage_flag,
+    audited,
+)
 from nethical.errors import RefusedError, UsageError
 
 if TYPE_CHECKING:
@@ -42,9 +49,14 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse keeps this typ
     gate.add_argument(
         "--strict", action="store_true", help="ask the bound of the recall gain for the whole gain"
     )
+    gate.add_argument(
+        "--await-approval", action="store_true", help="leave it to an approver if it passes"
+    )
     gate.add_argument("--fail-on-refusal", action="store_true", help="exit 3 unless it passes")
     promote = actions.add_parser("promote", help="put a configuration into production that passed")
     promote.add_argument("configuration", metavar="CONFIG", help="an id")
+    promote.add_argument("--name", default="", help="the model name, if it passed under several")
+    promote.add_argument("--reason", default="", metavar="TEXT", help="why, beside that it passed")
     move = actions.add_parser("move", help="make a configuration shadow, or reject it")
     move.add_argument("configuration", metavar="CONFIG", help="an id")
     move.add_argument("status", metavar="STATUS", choices=("shadow", "rejected"), help="the status")
@@ -61,6 +73,8 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse keeps this typ
         choices=("upgrade", "check", "export"),
         help="upgrade, check, export",
     )
+    for parser in (promote, move, rollback):
+        add_person_flag(parser)
     for parser in actions.choices.values():
         add_storage_flag(parser)
         add_registry_flags(parser)
@@ -85,7 +99,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
         results.update(found)
     if console.json_output:
         console.json(found)
-    refused = args.action == "gate" and args.fail_on_refusal and not found["promoted"]
+    refused = (
+        args.action == "gate"
+        and args.fail_on_refusal
+        and not (found["promoted"] or found["awaits_approval"])
+    )
     if refused:
         raise RefusedError(
             f"the promotion gate says {found['verdict']}", mend="read the criteria above"
@@ -237,40 +255,49 @@ def _trials(store: GovernanceStore, study: Any, console: Console) -> dict[str, A
 
 
 def _gate(args: argparse.Namespace, governance: Governance, console: Console) -> dict[str, Any]:
+    from nethical.cli.governed import say_what_awaits
     from nethical.governance.promotion import Policy
 
     judged = governance.judge_on(
         args.configuration,
         args.data,
         waiver=args.waive_agreement,
-        policy=Policy(strict=args.strict),
+        policy=Policy(strict=args.strict, await_approval=args.await_approval),
     )
     console.info(f"Judged {judged.configuration_id} against {judged.baseline}")
+    if judged.awaits:
+        say_what_awaits(judged, console)
     return {
         "configuration_id": judged.configuration_id,
         "baseline": judged.baseline,
         "verdict": judged.decision.verdict.value,
         "criteria": [line.to_document() for line in judged.decision.lines],
         "promoted": judged.promoted,
+        "awaits_approval": judged.awaits,
     }
 
 
 def _promote(args: argparse.Namespace, governance: Governance, console: Console) -> dict[str, Any]:
-    model_id = governance.production.promote(args.configuration)
+    by = acting_person(args, governance.store, "approver")
+    model_id = governance.production.promote(
+        args.configuration, name=args.name, reason=args.reason, by=by
+    )
     console.line(f"[INFO] Configuration promoted successfully: {model_id} is in production")
-    return {"configuration_id": args.configuration, "model_id": model_id}
+    return {"configuration_id": args.configuration, "model_id": model_id, "by": by}
 
 
 def _move(args: argparse.Namespace, governance: Governance, console: Console) -> dict[str, Any]:
-    moved = governance.production.move(args.configuration, args.status, reason=args.reason)
+    by = acting_person(args, governance.store, "approver")
+    moved = governance.production.move(args.configuration, args.status, reason=args.reason, by=by)
     console.info(f"{moved} is {args.status} from now on")
-    return {"configuration_id": moved, "status": args.status}
+    return {"configuration_id": moved, "status": args.status, "by": by}
 
 
 def _rollback(args: argparse.Namespace, governance: Governance, console: Console) -> dict[str, Any]:
-    model_id = governance.production.rollback(args.name, reason=args.reason)
+    by = acting_person(args, governance.store, "approver")
+    model_id = governance.production.rollback(args.name, reason=args.reason, by=by)
     console.line(f"[INFO] {model_id} is in production as {args.name} again")
-    return {"name": args.name, "model_id": model_id}
+    return {"name": args.name, "model_id": model_id, "by": by}
 
 
 def _history(args: argparse.Namespace, governance: Governance, console: Console) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from nethical.errors import UsageError
 if TYPE_CHECKING:
     from nethical.cli.console import Console
     from nethical.governance.governing import Governance, Judged, Recorded, Searched
+    from nethical.governance.promotion import Policy
     from nethical.pipeline import Outcome
     from nethical.plan import Plan
     from nethical.run import Run
@@ -27,6 +28,7 @@ __all__ = [
     "check_store",
     "govern",
     "judge_candidate",
+    "say_what_awaits",
 ]
 
 TOLD_OF_A_CANDIDATE = (facts.Warned, facts.PromotionDecided, facts.ConfigurationMoved)
@@ -34,6 +36,7 @@ GOVERNANCE = {
     "phase89_storage": DEFAULT_STORAGE,
     "optimize_config": None,
     "waive_agreement": None,
+    "await_approval": None,
 }
 SEARCH = {
     "optimization_technique": TECHNIQUES[0],
@@ -87,6 +90,7 @@ class Governed:
             "criteria": judged and [line.to_document() for line in judged.decision.lines],
             "slices": [one.to_document() for one in judged.decision.slices] if judged else [],
             "promoted": bool(judged and judged.promoted),
+            "awaits_approval": bool(judged and judged.awaits),
         }
 
 
@@ -179,11 +183,29 @@ def _judge_run(
         return None
     _gap(console)
     console.info(f"Checking promotion gate against {bundle.model_id}...")
-    return governance.judge(
+    judged = governance.judge(
         candidate,
         bundle,
         outcome.prepared.parts["gate"],
         waiver=given.get("waive_agreement") or "",
+        policy=_policy(given),
+    )
+    if judged.awaits:
+        say_what_awaits(judged, console)
+    return judged
+
+
+def _policy(given: dict[str, Any]) -> Policy:
+    from nethical.governance.promotion import Policy
+
+    return Policy(await_approval=bool(given.get("await_approval")))
+
+
+def say_what_awaits(judged: Judged, console: Console) -> None:
+    """Say that a configuration passed, and what an approver does next."""
+    console.line(
+        f"[INFO] It waits for an approver: `nethical serve`, or `nethical govern promote "
+        f"{judged.configuration_id} --as NAME`"
     )
 
 
@@ -212,11 +234,14 @@ def judge_candidate(
         baseline,
         outcome.prepared.parts["gate"],
         waiver=given.get("waive_agreement") or "",
+        policy=_policy(given),
         is_chosen_elsewhere=True,
     )
     kept = f"it is kept as {candidate.model_id}"
     if judged.promoted:
         console.line("[INFO] Configuration promoted successfully")
+    elif judged.awaits:
+        say_what_awaits(judged, console)
     elif judged.decision.verdict == Verdict.PASS:
         console.line(
             f"[INFO] Configuration not promoted, as {plan.slot} is a model of other columns; "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nethical.cli.flags import add_audit_flags, add_storage_flag, audited
+from nethical.cli.flags import add_audit_flags, add_person_flag, add_storage_flag, audited
 
 if TYPE_CHECKING:
     import argparse
@@ -58,7 +58,7 @@ def _add_cases(actions: Any) -> None:  # noqa: ANN401 - argparse keeps this type
     stats = actions.add_parser("stats", help="what waits, what is late, and whether people agree")
     stats.add_argument("--name", metavar="NAME", help="of this model name alone")
     for parser in (listed, claim, submit, adjudicate, stats):
-        _add_person(parser)
+        add_person_flag(parser)
         _add_shared(parser)
 
 
@@ -108,7 +108,7 @@ def _add_exchange(actions: Any) -> None:  # noqa: ANN401 - argparse keeps this t
         "--days", type=float, required=True, metavar="N", help="older than so many days"
     )
     for parser in (exported, release, expire):
-        _add_person(parser)
+        add_person_flag(parser)
         _add_shared(parser)
 
 
@@ -119,16 +119,16 @@ def _add_users(whats: Any) -> None:  # noqa: ANN401 - argparse keeps this type p
     )
     add.add_argument("name", metavar="NAME", help="as answers are signed with")
     add.add_argument("--role", required=True, choices=ROLES, metavar="ROLE", help=", ".join(ROLES))
+    listed = whats.add_parser("list", help="show everybody")
     disable = whats.add_parser("disable", help="let a person sign in no more")
-    disable.add_argument("name", metavar="NAME", help="who")
-    for parser in (add, whats.add_parser("list", help="show everybody"), disable):
+    enable = whats.add_parser("enable", help="let a disabled person sign in again")
+    role = whats.add_parser("role", help="give a person another role")
+    password = whats.add_parser("password", help="give a person another password, as with add")
+    for parser in (disable, enable, role, password):
+        parser.add_argument("name", metavar="NAME", help="who")
+    role.add_argument("role", metavar="ROLE", choices=ROLES, help=", ".join(ROLES))
+    for parser in (add, listed, disable, enable, role, password):
         _add_shared(parser)
-
-
-def _add_person(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--as", dest="person", metavar="NAME", help="who you are; default: the user of this machine"
-    )
 
 
 def _add_shared(parser: argparse.ArgumentParser) -> None:

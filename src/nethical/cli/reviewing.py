@@ -8,12 +8,14 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from nethical.cli.flags import acting_person
 from nethical.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import argparse
 
     from nethical.cli.console import Console
+    from nethical.governance.people import People, Person
     from nethical.governance.queue import ReviewQueue
     from nethical.governance.reviews import CaseView
     from nethical.keys import Keys
@@ -48,21 +50,12 @@ def act(args: argparse.Namespace, keys: Keys, console: Console) -> Done:
         return _import(args, queue, keys, console)
     if args.action == "users":
         return _users(args, queue, console)
-    return _ACTIONS[args.action](args, queue, _person(args, queue), console)
+    person = acting_person(args, queue.store, NEEDED.get(args.action, "viewer"))
+    return _ACTIONS[args.action](args, queue, person, console)
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _person(args: argparse.Namespace, queue: ReviewQueue) -> str:
-    """Return who acts; where people were added, somebody who may."""
-    from nethical.governance.people import People
-    from nethical.registry import user
-
-    name = str(args.person or user())
-    People(queue.store).may(name, NEEDED.get(args.action, "viewer"))
-    return name
 
 
 # --- cases -----------------------------------------------------------------------------------
@@ -300,19 +293,38 @@ def _users(args: argparse.Namespace, queue: ReviewQueue, console: Console) -> Do
         rows = [(p.name, p.role, p.created_at[:16], p.disabled_at or "") for p in found]
         console.table(("NAME", "ROLE", "SINCE (UTC)", "DISABLED"), rows)
         return Done({"people": [asdict(person) for person in found]})
-    if args.what == "add":
-        person = people.add(args.name, args.role, _password(args.name))
-        console.info(f"{person.name} may act as {person.role}")
-    else:
-        person = people.disable(args.name)
-        console.info(f"{person.name} is disabled")
+    person = _changed(args, people)
+    told = {
+        "disable": "is disabled",
+        "enable": f"may sign in again, as {person.role}",
+        "password": "has another password, and their sessions are ended",
+    }
+    console.info(f"{person.name} {told.get(args.what, f'may act as {person.role}')}")
     return Done(asdict(person), asdict(person))
+
+
+def _changed(args: argparse.Namespace, people: People) -> Person:
+    """Add or change a person, and return them."""
+    match args.what:
+        case "add":
+            return people.add(args.name, args.role, _password(args.name))
+        case "disable":
+            return people.disable(args.name)
+        case "enable":
+            return people.enable(args.name)
+        case "role":
+            return people.set_role(args.name, args.role)
+        case _:
+            return people.set_password(args.name, _password(args.name))
 
 
 def _password(name: str) -> str:
     """Return a new password: asked for twice at a terminal, else one line of standard input."""
     if not sys.stdin.isatty():
-        return sys.stdin.readline().rstrip("\r\n")
+        try:
+            return sys.stdin.readline().rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise UsageError("the password is no text", mend="give it in UTF-8") from error
     from getpass import getpass
 
     first = getpass(f"Password of {name}: ")

@@ -207,6 +207,11 @@ def _governance_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--waive-agreement", metavar="REASON", help="promote without reviews by people"
     )
+    group.add_argument(
+        "--await-approval",
+        action="store_true",
+        help="leave what passes the promotion gate to an approver",
+    )
 
 
 def _absent_flags(group: argparse._ArgumentGroup) -> None:

@@ -10,6 +10,7 @@ from nethical.errors import UsageError
 from nethical.gate import Verdict
 from nethical.governance import tables as t
 from nethical.governance.configurations import Status
+from nethical.governance.people import People
 from nethical.governance.store import in_production
 
 if TYPE_CHECKING:
@@ -72,10 +73,12 @@ def check_approver(
 ) -> None:
     """Refuse an approval by somebody who proposed the configuration.
 
+    Where nobody was added to the store there is nobody else to ask, and nothing is refused.
+
     Raises:
         UsageError: They did.
     """
-    if approver in proposers(store, configuration_id, judged_by):
+    if People(store).listed() and approver in proposers(store, configuration_id, judged_by):
         raise UsageError(
             f"{approver} proposed {configuration_id}, and nobody approves an own proposal",
             mend="let another approver promote it",

@@ -91,12 +91,21 @@ class Searched:
 
 @dataclass(frozen=True)
 class Judged:
-    """What the promotion gate said of a configuration, and what became of it."""
+    """What the promotion gate said of a configuration, and what became of it.
+
+    Args:
+        configuration_id: Its id.
+        decision: What was said.
+        baseline: The model that it was judged against.
+        promoted: Whether it is in production now.
+        awaits: Whether it passed, and waits for the approval of a person.
+    """
 
     configuration_id: str
     decision: GateDecision
     baseline: str
-    promoted: bool
+    promoted: bool = False
+    awaits: bool = False
 
 
 class Governance:
@@ -229,7 +238,7 @@ class Governance:
         policy: Policy | None = None,
         is_chosen_elsewhere: bool = False,
     ) -> Judged:
-        """Judge a model against another on labelled rows, and promote it if it passes.
+        """Judge a model against another on labelled rows; promote it if it passes and may be.
 
         Args:
             candidate: What may take the place of the other.
@@ -293,10 +302,13 @@ class Governance:
         )
         current = self.registry.current(name)
         is_other = current is not None and current.name != baseline.model_id
+        judged = Judged(ours.configuration_id, decision, baseline.model_id)
         if decision.verdict != Verdict.PASS or is_other:
-            return Judged(ours.configuration_id, decision, baseline.model_id, promoted=False)
+            return judged
+        if policy.await_approval:
+            return replace(judged, awaits=True)
         self.production.install(ours, candidate, baseline, number)
-        return Judged(ours.configuration_id, decision, baseline.model_id, promoted=True)
+        return replace(judged, promoted=True)
 
     def judge_on(self, configuration_id: str, data: Path, *, waiver: str, policy: Policy) -> Judged:
         """Judge a configuration on the labelled rows of a table.

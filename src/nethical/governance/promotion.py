@@ -58,6 +58,7 @@ class Policy:
         min_agreement: Share of reviewed cases that it decides as people did.
         strict: Ask the bound of the gain itself for ``min_recall_gain``, not only to be above 0.
         alpha: Error rate of all attempts on one gate part together.
+        await_approval: Leave what passes to a person, instead of promoting it at once.
     """
 
     min_recall_gain: float = 0.03
@@ -66,6 +67,7 @@ class Policy:
     min_agreement: float = 0.85
     strict: bool = False
     alpha: float = ALPHA
+    await_approval: bool = False
 
     def to_document(self) -> dict[str, Any]:
         """Return the policy as JSON values."""
