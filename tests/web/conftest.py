@@ -12,6 +12,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
 
 from nethical.governance.people import People
 from nethical.governance.reviews import Answer, Case, Source
@@ -22,6 +24,9 @@ from nethical.web.desk import Desk, Places
 from nethical.web.security import Door
 
 PASSWORD = "correct horse battery"  # noqa: S105 - of people who are not
+# Of the kind that is used, at its least: what is held here is what follows from a right password
+# and a wrong one. tests/governance/test_people.py holds that it is dear where nothing is given.
+QUICK = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),))
 ROLES = {
     "vera": "viewer",
     "ben": "reviewer",
@@ -91,7 +96,7 @@ def _made(tmp_path_factory, command):
         done = command(*words, cwd=folder, env={"NETHICAL_HOME": str(folder / "keys")})
         assert done.code in {0, 3}, done.err
     store = GovernanceStore(folder / "training_governance_data", Clock())
-    people = People(store)
+    people = People(store, QUICK)
     for name, role in ROLES.items():
         people.add(name, role, PASSWORD)
     with store.writing() as db:  # cases of the runs would be in the way of those of a test
@@ -272,7 +277,7 @@ def served(site):
 def site_in(folder, **settings):
     """Return a site over a folder."""
     clock = Clock()
-    desk = Desk(places(folder, **settings), Keys(folder / "keys"), clock)
+    desk = Desk(places(folder, **settings), Keys(folder / "keys"), clock, QUICK)
     return Site(folder, desk, create_app(desk, Door()), clock)
 
 
@@ -282,6 +287,15 @@ def site(_made, tmp_path):
     folder = tmp_path / "site"
     shutil.copytree(_made, folder, symlinks=True)
     found = site_in(folder)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def audited(site):
+    """The site with what people do written to the log."""
+    site.close()
+    found = site_in(site.folder, is_audited=True)
     yield found
     found.close()
 

@@ -100,7 +100,7 @@ def test_a_case_is_claimed_answered_twice_and_decided_by_a_third(site, visit, ja
 def test_an_approver_promotes_and_signs_out(site, passed, visit, javascript):
     page = visit("dan", java_script_enabled=javascript).page
     page.get_by_role("link", name=passed.configuration_id).first.click()
-    page.locator("#promote").fill("better on all rows")
+    page.locator("#promote-1").fill("better on all rows")
     page.get_by_role("button", name="Put it into production").click()
     playwright.expect(page.locator(".badges").get_by_text("production")).to_be_visible()
     assert site.desk.registry.current("actions").name == passed.model_id

@@ -254,51 +254,15 @@ def test_an_approver_rejects(site, passed):
     assert dan.send(path, status="shadow", reason="x").status_code == 409
 
 
-# --- people --------------------------------------------------------------------------------------
-
-
-def test_an_admin_adds_people_and_ends_it_for_them(site):
-    ada = site.browser("ada")
-    fields = {"name": "fay", "role": "viewer", "password": "p" * 12, "again": "p" * 12}
-    assert ada.send("/people", **fields).status_code == 303
-    assert site.browser().sign_in("fay", "p" * 12).status_code == 303
-    assert ada.send("/people/fay/disable").status_code == 303
-    assert site.browser().sign_in("fay", "p" * 12).status_code == 403
-    assert ada.send("/people/ada/disable").status_code == 409
-    assert ada.send("/people/nobody/disable").status_code == 404
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"again": "q" * 12},
-        {"password": "short", "again": "short"},
-        {"name": "a b"},
-        {"role": "god"},
-    ],
-)
-def test_what_cannot_be_a_person_is_told_beside_what_was_typed(site, wrong):
-    fields = {"name": "fay", "role": "viewer", "password": "p" * 12, "again": "p" * 12}
-    answer = site.browser("ada").send("/people", **{**fields, **wrong})
-    assert answer.status_code == 422
-    assert 'role="alert"' in answer.text
-    assert "p" * 12 not in answer.text
-
-
 # --- what is done is logged ----------------------------------------------------------------------
 
 
-def test_what_people_do_is_in_the_log_where_that_was_asked_for(site, passed):
-    from nethical.web.app import create_app
-    from nethical.web.desk import Desk, Places
-
-    given = {**vars(site.desk.places), "is_audited": True}
-    desk = Desk(Places(**given), site.desk.keys, site.clock)
-    site.app, site.desk = create_app(desk), desk
+def test_what_people_do_is_in_the_log_where_that_was_asked_for(passed, audited):
+    site = audited
     site.enter("block")
     ben, dan = site.browser("ben"), site.browser("dan")
     ben.send("/review/claim")
-    case_id = desk.queue.listed()[0].case_id
+    case_id = site.desk.queue.listed()[0].case_id
     ben.send(f"/review/cases/{case_id}/answer", decision="block", rationale="a private word")
     promote(dan, passed)
     log = site.folder / "training_audit_logs" / "log"
@@ -310,17 +274,12 @@ def test_what_people_do_is_in_the_log_where_that_was_asked_for(site, passed):
     assert "Verified." in ben.send("/runs/verify").text
 
 
-def test_a_log_that_cannot_be_written_keeps_what_was_asked_from_being_done(site, monkeypatch):
+def test_a_log_that_cannot_be_written_keeps_what_was_asked_from_being_done(audited, monkeypatch):
     from nethical.audit import operations
     from nethical.errors import StorageError
-    from nethical.web.app import create_app
-    from nethical.web.desk import Desk, Places
 
-    given = {**vars(site.desk.places), "is_audited": True}
-    desk = Desk(Places(**given), site.desk.keys, site.clock)
-    site.app, site.desk = create_app(desk), desk
-    site.enter("block")
-    ben = site.browser("ben")
+    audited.enter("block")
+    ben = audited.browser("ben")
 
     def refused(*_, **__):
         raise StorageError("no space is left", mend="free some")

@@ -56,9 +56,14 @@ ACCESS: Mapping[tuple[str, str], str] = {
     ("POST", "/review/cases/{case_id}/answer"): REVIEWER,
     ("POST", "/review/cases/{case_id}/release"): REVIEWER,
     ("POST", "/review/cases/{case_id}/adjudicate"): REVIEWER,
+    ("GET", "/account"): VIEWER,
+    ("POST", "/account/password"): VIEWER,
     ("GET", "/people"): ADMIN,
     ("POST", "/people"): ADMIN,
     ("POST", "/people/{name}/disable"): ADMIN,
+    ("POST", "/people/{name}/enable"): ADMIN,
+    ("POST", "/people/{name}/role"): ADMIN,
+    ("POST", "/people/{name}/password"): ADMIN,
     ("GET", "/api/v1/openapi.json"): VIEWER,
     ("GET", "/api/v1/me"): VIEWER,
     ("GET", "/api/v1/runs"): VIEWER,
@@ -127,6 +132,12 @@ class Visit:
     def name(self) -> str:
         """Whose name what is done here gets."""
         return self.person.name
+
+    @property
+    def address(self) -> str:
+        """Where the request came from; empty where that is not known."""
+        client = self.request.client
+        return client.host if client else ""
 
     def field(self, name: str) -> str:
         """Return the first value of a field, empty if it was not sent."""

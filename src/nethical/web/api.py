@@ -30,7 +30,7 @@ from nethical.web.api_models import (
 from nethical.web.pages_configurations import listed, one_configuration, searches, study_of
 from nethical.web.pages_drift import newest_reports, read_report
 from nethical.web.pages_models import bundle_of, documents_of, find_version
-from nethical.web.pages_review import answer_case, case_for, claim_case, release_case
+from nethical.web.pages_review import answer_case, case_for, cases_for, claim_case, release_case
 from nethical.web.pages_runs import run_document, runs_of
 
 __all__ = ["router"]
@@ -171,7 +171,7 @@ def cases(
     visit: Visiting, state: StateName | None = None, limit: Limit = 50, offset: Offset = 0
 ) -> Any:  # noqa: ANN401 - checked by the response model
     """Return cases in the order of their entry, without what a reviewer must not know."""
-    found = visit.desk.queue.listed(state, reviewer=visit.name, limit=limit, offset=offset)
+    found = cases_for(visit, state, limit=limit, offset=offset)
     return [case.to_document() for case in found]
 
 

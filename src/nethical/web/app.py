@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from nethical.errors import DataError, NethicalError, StorageError
 from nethical.web import (
     api,
+    pages_account,
     pages_configurations,
     pages_drift,
     pages_home,
@@ -35,7 +36,7 @@ __all__ = ["create_app"]
 THREADS = 8
 SUBJECTS = (
     *(pages_home, pages_runs, pages_models, pages_drift, pages_configurations),
-    *(pages_review, pages_people, api),
+    *(pages_review, pages_account, pages_people, api),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,8 @@ MOST_OF_ADDRESS = 15  # of any name from one address
 MOST_OF_NAME = 50  # of one name from anywhere: others cannot lock a person out with a few
 AT_ONCE = 2  # each check takes 64 MiB and a whole core
 PATIENCE_S = 10.0
+NETWORK_BITS = 64
+LONGEST_ADDRESS = 64
 
 failed = t.failed_login
 
@@ -58,6 +61,7 @@ class Attempts:
             TooOftenError: It was tried too often; the password was not looked at.
         """
         whose = digest(name.encode("utf-8", "replace"))  # people type passwords as names
+        address = _network(address)
         if not self._note(whose, address) or not self._free.acquire(timeout=PATIENCE_S):
             raise TooOftenError(
                 "too many sign-ins failed", mend=f"wait {WINDOW.seconds // 60} minutes, then try"
@@ -91,3 +95,21 @@ class Attempts:
     def _forget(self, whose: str, address: str) -> None:
         with self.store.writing() as db:
             db.execute(failed.delete().where(failed.c.name == whose, failed.c.address == address))
+
+
+def _network(address: str) -> str:
+    """Return whose address it is: of IPv6 the first half, for one machine has all of the other.
+
+    Example:
+        >>> [_network(one) for one in ("2001:db8::7", "::ffff:192.0.2.1", "192.0.2.1", "unix:")]
+        ['2001:db8::', '192.0.2.1', '192.0.2.1', 'unix:']
+    """
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address[:LONGEST_ADDRESS]
+    if not isinstance(found, IPv6Address):
+        return str(found)
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(IPv6Network((found, NETWORK_BITS), strict=False).network_address)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from nethical.governance.people import Hasher
     from nethical.keys import Keys
 
 __all__ = ["Desk", "Places"]
@@ -51,16 +52,23 @@ class Desk:
         places: Where it lies.
         keys: Whose signatures are believed, and who signs the log.
         clock: Returns the current UTC time.
+        hasher: What hashes passwords; None for the one that ``People`` takes.
     """
 
-    def __init__(self, places: Places, keys: Keys, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        places: Places,
+        keys: Keys,
+        clock: Callable[[], datetime],
+        hasher: Hasher | None = None,
+    ) -> None:
         self.places = places
         self.keys = keys
         self.clock = clock
         self.store = GovernanceStore(places.storage, clock)
         self.registry = Registry(places.models_dir, keys, clock)
         self.queue = ReviewQueue(self.store, clock)
-        self.people = People(self.store)
+        self.people = People(self.store, hasher)
         self.sessions = Sessions(self.store, clock)
         self.attempts = Attempts(self.store, clock)
         self.governance = Governance(self.store, self.registry, Run())

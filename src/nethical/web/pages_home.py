@@ -13,7 +13,7 @@ from nethical.governance.reviews import State
 from nethical.web.access import GuardedRoute, TurnedAwayError, Visit, Visiting
 from nethical.web.attempts import TooOftenError
 from nethical.web.pages_drift import newest_reports
-from nethical.web.rendering import STATIC, page
+from nethical.web.rendering import STATIC, page, sentence
 from nethical.web.sessions import ABSOLUTE
 
 __all__ = ["router"]
@@ -52,20 +52,19 @@ def sign_in(visit: Visiting) -> Response:
     given = visit.field("csrf")
     if not expected or not compare_digest(given.encode(), expected.encode()):
         raise TurnedAwayError(403, "This form is out of date: open its page again, and send it.")
-    client = visit.request.client
     name, back = visit.field("name").strip(), _local(visit.field("next"))
+    desk = visit.desk
+    seal = desk.people.seal(name)
     try:
-        person = visit.desk.attempts.check(
-            visit.desk.people, name, visit.field("password"), client.host if client else ""
-        )
+        person = desk.attempts.check(desk.people, name, visit.field("password"), visit.address)
     except TooOftenError as error:
-        return _form(visit, back, status=429, message=f"{error.what}: {error.mend}.")
-    if person is None:
+        return _form(visit, back, status=429, message=sentence(error))
+    begun = None if person is None else desk.sessions.begin(person.name, seal)
+    if begun is None:
         return _form(visit, back, status=403, message="No such name, or not with this password.")
     old = visit.request.cookies.get(state.cookie)
     if old:
-        visit.desk.sessions.end(old)
-    begun = visit.desk.sessions.begin(person.name)
+        desk.sessions.end(old)
     answer = RedirectResponse(back, 303)
     _set_cookie(visit, answer, state.cookie, begun.token, int(ABSOLUTE.total_seconds()))
     answer.delete_cookie(state.form_cookie, secure=state.is_https, httponly=True, samesite="strict")

@@ -1,17 +1,18 @@
 """The review queue: counts, a case at a time, blind until it is answered; and adjudication."""
 
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter
 from starlette.responses import RedirectResponse, Response
 
 from nethical.errors import UsageError
-from nethical.governance.reviews import TAGS, Answer, CaseView, State
+from nethical.governance.reviews import TAGS, Answer, CaseView, ListedCase, State
 from nethical.web.access import GuardedRoute, TurnedAwayError, Visit, Visiting
 from nethical.web.answers import answer_of, laid_out, typed
-from nethical.web.rendering import page
+from nethical.web.rendering import page, sentence
 
-__all__ = ["answer_case", "case_for", "claim_case", "release_case", "router"]
+__all__ = ["answer_case", "case_for", "cases_for", "claim_case", "release_case", "router"]
 
 router = APIRouter(route_class=GuardedRoute)
 
@@ -28,9 +29,18 @@ def case_for(visit: Visit, case_id: str) -> CaseView:
         TurnedAwayError: There is none of that id.
     """
     try:
-        return visit.desk.queue.case(case_id, visit.name)
+        found = visit.desk.queue.case(case_id, visit.name)
     except UsageError as error:
         raise TurnedAwayError(404, "There is no such case.") from error
+    return found if visit.person.may_act_as("reviewer") else replace(found, may="")
+
+
+def cases_for(visit: Visit, state: str | None, *, limit: int, offset: int) -> list[ListedCase]:
+    """Return cases as this person may see them in a list; a viewer may do nothing with them."""
+    found = visit.desk.queue.listed(state, reviewer=visit.name, limit=limit, offset=offset)
+    if visit.person.may_act_as("reviewer"):
+        return found
+    return [replace(one, may="") for one in found]
 
 
 def claim_case(visit: Visit) -> Any:  # noqa: ANN401 - a Claimed or None
@@ -83,9 +93,7 @@ def cases(visit: Visiting, state: str = "", number: str = "1") -> Response:
     """List cases, without what a reviewer must not know."""
     chosen = state if state in {one.value for one in State} else None
     place = min(max(int(number), 1), MOST_PAGES) if number.isdecimal() and len(number) < 9 else 1  # noqa: PLR2004 - digits
-    found = visit.desk.queue.listed(
-        chosen, reviewer=visit.name, limit=PER_PAGE + 1, offset=(place - 1) * PER_PAGE
-    )
+    found = cases_for(visit, chosen, limit=PER_PAGE + 1, offset=(place - 1) * PER_PAGE)
     return page(
         visit,
         "cases",
@@ -126,13 +134,12 @@ def _case(
     status: int = 200,
     message: str = "",
 ) -> Response:
-    may = found.may if visit.person.may_act_as("reviewer") else ""
     return page(
         visit,
         "case",
         status=status,
         case=found,
-        may=may,
+        may=found.may,
         layout=laid_out(found.features, whole=whole),
         typed=given,
         tags=TAGS,
@@ -157,8 +164,7 @@ def _answered(visit: Visit, case_id: str, *, third: bool) -> Response:
     try:
         given = answer_of(visit)
     except UsageError as error:
-        said = f"{error.what[:1].upper()}{error.what[1:]}: {error.mend}."
-        return _case(visit, found, typed(visit), status=422, message=said)
+        return _case(visit, found, typed(visit), status=422, message=sentence(error))
     answer_case(visit, case_id, given, third=third)
     return RedirectResponse(f"/review/cases/{case_id}", 303)
 

@@ -13,11 +13,12 @@ from starlette.responses import HTMLResponse
 
 from nethical import markdown as md
 from nethical.canonical import digest
+from nethical.errors import NethicalError
 from nethical.governance.reviews import State
 from nethical.reports.html import COLOURS
 from nethical.web.access import Visit
 
-__all__ = ["STATIC", "chart", "page", "readable"]
+__all__ = ["STATIC", "chart", "page", "readable", "sentence"]
 
 HERE = Path(__file__).parent
 PLAIN = re.compile(r"[\x20-\x7e\n\t]*")
@@ -96,6 +97,11 @@ def _is_unseen(text: str, place: int) -> bool:
 def chart(svg: str) -> Markup:
     """Return a chart of ours for a page, whose own inks it takes."""
     return Markup(CHART_STYLE.sub("", svg))  # noqa: S704 - drawn by nethical.charts, which escapes
+
+
+def sentence(error: NethicalError) -> str:
+    """Return what is wrong and how to mend it, as it is said on a page."""
+    return f"{error.what[:1].upper()}{error.what[1:]}: {error.mend}."
 
 
 def _moment(text: object) -> Markup | str:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from nethical.canonical import digest
 from nethical.governance import tables as t
 from nethical.governance.case_views import stamp
-from nethical.governance.people import Person
+from nethical.governance.people import Person, is_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,8 +64,17 @@ class Sessions:
         self.store = store
         self._clock = clock
 
-    def begin(self, name: str) -> Begun:
-        """Sign a person in, and forget the sessions that are over."""
+    def begin(self, name: str, seal: str) -> Begun | None:
+        """Sign a person in, and forget the sessions that are over.
+
+        Args:
+            name: Who.
+            seal: Of the password that was checked. To check one takes a while, in which somebody
+                may have ended it for them, or given them another password.
+
+        Returns:
+            The session; None if that password is not theirs any more.
+        """
         now = self._clock()
         begun = Begun(secrets.token_urlsafe(TOKEN_BYTES), secrets.token_urlsafe(TOKEN_BYTES))
         over = sa.or_(
@@ -80,6 +89,8 @@ class Sessions:
             "expires_at": stamp(now + ABSOLUTE),
         }
         with self.store.writing() as db:
+            if not is_sealed(db, name, seal):
+                return None
             db.execute(session_.delete().where(over))
             db.execute(session_.insert().values(values))
         return begun
