@@ -148,7 +148,9 @@ def _listen(server: Any, args: argparse.Namespace, door: Door, console: Console)
     import socket
 
     family = socket.AF_INET6 if ":" in args.host else socket.AF_INET
-    listener = socket.socket(family)
+    # Only a socket that says it speaks TCP is told by asyncio not to wait with small packets,
+    # which would make each answer take 40 ms.
+    listener = socket.socket(family, proto=socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((args.host, args.port))
