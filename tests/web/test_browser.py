@@ -25,6 +25,9 @@ def chromium():
         browser.close()
 
 
+QUICKER = "Autofocus processing was blocked"  # who types sooner than the page is done
+
+
 class Visitor:
     """Somebody at a page, who hears of dialogs and of what the console says."""
 
@@ -33,8 +36,12 @@ class Visitor:
         self.page = self.context.new_page()
         self.dialogs, self.complaints = [], []
         self.page.on("dialog", self._dialog)
-        self.page.on("console", lambda said: self.complaints.append(said.text))
+        self.page.on("console", self._said)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def _said(self, said):
+        if not said.text.startswith(QUICKER):
+            self.complaints.append(said.text)
 
     def _dialog(self, dialog):
         self.dialogs.append(dialog.message)
