@@ -97,6 +97,32 @@ def test_the_same_row_under_another_name_is_another_case():
     assert case(1).case_id != case(1, name="other").case_id
 
 
+def entered(queue, number):
+    rows = {row["case_id"]: row for row in queue.store.export()["review_case"]}
+    row = rows[case(number).case_id]
+    return row["source"], row["stratum"], row["inclusion_probability"]
+
+
+def test_a_row_drawn_again_at_a_larger_share_entered_at_that_one(queue):
+    queue.enter([case(n, inclusion_probability=0.1) for n in range(3)])
+    again = [case(1, inclusion_probability=0.4, stratum="x"), case(2, inclusion_probability=0.05)]
+    assert queue.enter(again).known == 2
+    assert [entered(queue, n) for n in range(3)] == [
+        ("gray", "gray-near", 0.1),
+        ("gray", "gray-near", 0.4),
+        ("gray", "gray-near", 0.1),
+    ]
+
+
+def test_a_reported_row_that_is_drawn_belongs_to_the_sample_and_no_other_way_round(queue):
+    reported = {"source": Source.REPORTED, "stratum": "reported", "inclusion_probability": 1.0}
+    queue.enter([case(1, severity=5, **reported), case(2)])
+    queue.enter([case(1, source=Source.AUDIT, stratum="allow"), case(2, **reported)])
+    assert entered(queue, 1) == ("audit", "allow", 0.4321)
+    assert entered(queue, 2) == ("gray", "gray-near", 0.4321)
+    assert queue.claim("ada").case.is_emergency
+
+
 # --- who gets which
 
 
@@ -137,6 +163,66 @@ def test_of_cases_alike_what_is_due_first_comes_first(queue, clock):
         clock.on(hours=1)
     served = [queue.claim(f"p{number}").case.case_id for number in range(6)]
     assert served == [case(number).case_id for number in (3, 3, 1, 1, 2, 2)]
+
+
+def test_an_emergency_comes_before_what_somebody_holds_and_that_stays_theirs(queue):
+    queue.enter([case(1, severity=4), case(2, severity=4)])
+    held = queue.claim("ada").case.case_id
+    assert queue.claim("ada").case.case_id == held
+    queue.enter([case(3, severity=5)])
+    assert queue.claim("ada").case.case_id == case(3).case_id == queue.held("ada")
+    assert queue.claim("ada").case.case_id == case(3).case_id
+    queue.submit(case(3).case_id, "ada", ALLOW)
+    assert queue.claim("ada").case.case_id == held
+
+
+def test_what_is_less_severe_waits_longer_and_not_for_ever(queue, clock):
+    queue.enter([case(1, severity=1, uncertainty=0)])
+    for day in range(1, 9):
+        clock.on(days=1)
+        queue.enter([case(10 * day, severity=4), case(10 * day + 5, severity=2)])
+    order = []
+    while claimed := queue.claim("ada"):
+        order.append(claimed.case.case_id)
+        queue.submit(claimed.case.case_id, "ada", ALLOW)
+    place = order.index(case(1).case_id)
+    assert case(60).case_id in order[:place]  # due a third of a day after it came
+    assert {case(70).case_id, case(80).case_id, case(55).case_id} <= set(order[place:])
+
+
+@pytest.mark.parametrize("other", ["ADA", "Ada", "aDa"])
+def test_capital_letters_make_nobody_another_person(queue, other):
+    queue.enter([case(1)])
+    answered(queue, "ada", BLOCK)
+    assert queue.claim(other) is None
+    assert queue.answer(case(1).case_id, other, BLOCK).own.reviewer == "ada"
+    with pytest.raises(UsageError, match="answered"):
+        queue.answer(case(1).case_id, other, ALLOW)
+    assert queue.case(case(1).case_id, other).own.answer == BLOCK
+    answered(queue, "bob", ALLOW)
+    assert queue.case(case(1).case_id, other).answers == ()
+    assert [line.may for line in queue.listed(reviewer=other)] == [""]
+    with pytest.raises(UsageError, match="answered case_"):
+        queue.adjudicate(case(1).case_id, other, ALLOW)
+
+
+def test_a_claim_is_answered_in_whatever_letters_and_signed_as_it_was_made(queue):
+    queue.enter([case(1)])
+    queue.claim("Ada")
+    assert queue.submit(case(1).case_id, "ada", BLOCK).own.reviewer == "Ada"
+    assert [row["reviewer"] for row in queue.store.export()["review_answer"]] == ["Ada"]
+
+
+def test_a_clock_that_goes_back_gives_no_slot_to_two_and_no_time_below_none(queue, clock):
+    queue.enter([case(1)])
+    queue.claim("ada")
+    clock.on(hours=-5)
+    queue.claim("bob")
+    assert queue.claim("cy") is None
+    for who in ("ada", "bob"):
+        queue.submit(case(1).case_id, who, ALLOW)
+    assert queue.stats().hours_to_close == (0, 0)
+    assert queue.stats().overdue == 0
 
 
 def test_nobody_gets_both_slots_of_a_case(queue):
@@ -251,6 +337,18 @@ def test_where_two_do_not_agree_a_third_decides(queue, pair, third, label):
     assert (view.state, view.label, view.adjudication.answer) == ("closed", label, third)
     with pytest.raises(UsageError, match="nothing to adjudicate"):
         queue.adjudicate(case(1).case_id, "di", third)
+
+
+def test_an_adjudication_sent_twice_is_kept_once_and_another_one_is_refused(queue):
+    queue.enter([case(1)])
+    answered(queue, "ada", BLOCK)
+    answered(queue, "bob", ALLOW)
+    first = queue.adjudicate(case(1).case_id, "cy", BLOCK)
+    assert queue.adjudicate(case(1).case_id, "cy", BLOCK) == first
+    for who, answer in (("cy", ALLOW), ("di", BLOCK)):
+        with pytest.raises(UsageError, match="nothing to adjudicate"):
+            queue.adjudicate(case(1).case_id, who, answer)
+    assert len(queue.store.export()["adjudication"]) == 1
 
 
 def test_an_open_case_cannot_be_adjudicated(queue):
@@ -482,6 +580,37 @@ def test_features_of_old_cases_are_deleted_and_the_rest_stays(queue, clock):
     with pytest.raises(UsageError):
         queue.submit(held, "cy", ALLOW)
     assert queue.claim("cy").case.case_id == case(3).case_id
+
+
+def test_what_people_wrote_goes_with_the_text_that_it_may_quote(queue, clock, tmp_path):
+    word, quote = "quicksilver-4711", replace(BLOCK, rationale="they wrote quicksilver-4711")
+    old = [case(n, features={"text": f"{n} {word} " + "x" * (n * 97)}) for n in range(60)]
+    queue.enter(old)
+    for one in old[:40]:
+        queue.answer(one.case_id, "ada", quote)
+        queue.answer(one.case_id, "bob", quote if one is old[0] else ALLOW)
+    for one in old[1:30]:
+        queue.adjudicate(one.case_id, "cy", quote)
+    queue.store.import_cases([imported("mine", features={"text": word})])
+    clock.on(days=1)
+    new = case(99, features={"text": "plumbago-12"})
+    queue.enter([new])
+    queue.answer(new.case_id, "ada", replace(BLOCK, rationale="plumbago-12, too"))
+    assert queue.expire_features(clock.now) == 61
+    assert {file.name for file in tmp_path.iterdir()} == {"governance.db"}
+    content = (tmp_path / "governance.db").read_bytes()
+    assert word.encode() not in content
+    assert content.count(b"plumbago-12") >= 2
+    kept = queue.store.export()
+    assert {row["decision"] for row in kept["adjudication"]} == {"block"}
+    assert [row["features"] for row in kept["reviewed_case"]] == [{}]
+    assert queue.expire_features(clock.now) == 0
+
+
+def imported(case_id, **changes):
+    told = {"reviewers": 2, "used_for_training": False, "reviewed_at": "2020"}
+    fields = {"name": "risk", "is_positive": True, "stratum": "all", "inclusion_probability": 1.0}
+    return {"case_id": case_id, "features": {"x": 1}, **fields, **told, **changes}
 
 
 def test_deleted_features_are_gone_from_the_file(queue, clock, tmp_path):

@@ -186,6 +186,17 @@ def test_cases_that_were_changed_behind_the_release_s_back_are_found(queue, rele
         releases.write(release.release_id, tmp_path / "labels.parquet")
 
 
+def test_a_release_keeps_its_weights_when_its_rows_are_drawn_at_a_larger_share(queue, releases):
+    cases = [case(number) for number in range(8)]
+    reviewed(queue, cases, alternating)
+    release = releases.make("risk", by="ada", share=1.0)
+    queue.enter([case(number, inclusion_probability=0.9) for number in range(8)])
+    table = releases.table(release.release_id)
+    assert table_digest(table) == release.digest
+    assert set(table.column("sample_weight").to_pylist()) == {1 / 0.1, 1 / 0.8}
+    assert releases.make("risk", by="ada", share=1.0).digest != release.digest
+
+
 def test_a_feature_that_is_called_as_a_column_of_ours_is_refused(queue, releases):
     reviewed(queue, [case(1, features={"label": 1})], alternating)
     with pytest.raises(DataError, match="'label'"):

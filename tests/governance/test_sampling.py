@@ -17,6 +17,7 @@ from nethical.governance.answered import SAMPLED, agreement_with_people, answere
 from nethical.governance.asking import ask_people
 from nethical.governance.cases import plain
 from nethical.governance.queue import ReviewQueue
+from nethical.governance.releases import LabelReleases
 from nethical.governance.reviews import Answer, Case, Source
 from nethical.governance.sampling import CaseSampler, Rates, gray_severity
 from nethical.governance.store import GovernanceStore
@@ -258,6 +259,109 @@ def test_a_case_that_nobody_could_tell_is_one_that_nobody_answered(queue):
     assert [c.inclusion_probability for c in answered_sample(queue.store, "risk").cases] == [0.25]
 
 
+def total(queue):
+    """How many decisions the cases of a queue stand for."""
+    return sum(1 / row["inclusion_probability"] for row in queue.store.export()["review_case"])
+
+
+@pytest.mark.parametrize("what", ["larger limit", "larger audit", "another model", "longer file"])
+def test_rows_that_were_scored_twice_count_once(tmp_path, what):
+    table, y_proba = rows(1500)
+    other, part = y_proba, np.arange(1500)
+    first, second = Rates(most=20, audit=0.05), Rates(most=60, audit=0.2)
+    if what == "larger audit":
+        first, second = Rates(audit=0.02), Rates(audit=0.2)
+    if what == "another model":
+        other = np.clip(y_proba + np.random.default_rng(3).normal(0, 0.2, 1500), 0, 1)
+    if what == "longer file":
+        part = np.arange(700)
+    totals = []
+    for seed in range(12):
+        queue = ReviewQueue(GovernanceStore(tmp_path / str(seed), now), now)
+        key = np.random.default_rng(seed).bytes(32)
+        queue.enter(drawn(table.take(part), y_proba[part], key, first).cases())
+        queue.enter(drawn(table, other, key, second).cases())
+        totals.append(total(queue) / 1500)
+        queue.store.close()
+    assert abs(np.mean(totals) - 1) < 4 * np.std(totals) / np.sqrt(12) + 1e-9
+    assert abs(np.mean(totals) - 1) < 0.15
+
+
+# --- who stands for whom
+
+
+def audits(numbers, **changes):
+    fields = ("risk", Source.AUDIT, changes.pop("stratum", "allow"), 0.5, 1, 0.0)
+    return [Case(*fields, f"row:{k}", {"x": float(k)}, **changes) for k in numbers]
+
+
+def gray(numbers, uncertainty):
+    fields = ("risk", Source.GRAY, "gray-middle", 1.0, 3, uncertainty)
+    return [Case(*fields, f"row:{k}", {"x": float(k)}) for k in numbers]
+
+
+def test_the_more_uncertain_half_of_a_stratum_does_not_stand_for_the_other_one(queue):
+    queue.enter([*gray(range(10), 0.95), *gray(range(10, 40), 0.85)])
+    close(queue, lambda _: True, 10)
+    assert answered_sample(queue.store, "risk").waiting == ("gray-middle",)
+    close(queue, lambda _: False, 5)
+    found = answered_sample(queue.store, "risk")
+    weights = [(c.is_positive, 1 / c.inclusion_probability) for c in found.cases]
+    assert found.waiting == ()
+    assert sum(w for positive, w in weights if positive) == pytest.approx(10)
+    assert sum(w for positive, w in weights if not positive) == pytest.approx(30)
+
+
+def test_audits_that_expired_unanswered_are_missed_and_not_forgotten(queue):
+    queue.enter([*gray(range(6), 0.95), *audits(range(10, 30))])
+    close(queue, lambda _: True, 6)
+    queue.enter(audits(range(40, 44)))
+    queue.expire_features(START + timedelta(days=3650))
+    assert answered_sample(queue.store, "risk").waiting == ("allow", "gray-middle")
+    queue.enter([*gray(range(50, 52), 0.95), *audits(range(60, 64))])
+    close(queue, lambda _: True, 2)
+    assert answered_sample(queue.store, "risk").waiting == ("allow",)
+    close(queue, lambda _: True, 1)
+    found = answered_sample(queue.store, "risk")
+    weight = Counter()
+    for case in found.cases:
+        weight[case.stratum] += 1 / case.inclusion_probability
+    assert weight == pytest.approx({"gray-middle": 8, "allow": 2 * 28})
+
+
+def test_a_stratum_that_was_released_whole_is_missed_and_not_forgotten(queue):
+    queue.enter([*gray(range(6), 0.95), *audits(range(10, 30))])
+    close(queue, lambda _: True, 26)
+    assert LabelReleases(queue.store, now).make("risk", by="ada", share=1.0)
+    queue.enter(gray(range(50, 56), 0.95))
+    close(queue, lambda _: True, 6)
+    found = answered_sample(queue.store, "risk")
+    assert (found.waiting, found.left_out, len(found.cases)) == (("allow",), 26, 6)
+
+
+def test_a_stratum_of_which_nobody_could_tell_a_case_is_left_out(queue):
+    queue.enter([*gray(range(2), 0.95), *audits(range(10, 12), stratum="block")])
+    close(queue, lambda _: True, 2)
+    for case in audits(range(10, 12), stratum="block"):
+        for who in ("ada", "bob"):
+            queue.answer(case.case_id, who, Answer("unsure"))
+        queue.adjudicate(case.case_id, "cy", Answer("unsure"))
+    found = answered_sample(queue.store, "risk")
+    assert (found.waiting, {case.stratum for case in found.cases}) == ((), {"gray-middle"})
+
+
+def test_those_that_a_model_learnt_from_are_stood_for_by_the_others_of_their_cell(queue):
+    queue.enter([*gray(range(4), 0.95), *audits(range(10, 30))])
+    close(queue, lambda _: True, 24)
+
+    def first_half(cases):
+        return np.array([case.features["x"] not in range(10, 20) for case in cases])
+
+    found = answered_sample(queue.store, "risk", first_half)
+    assert (len(found.cases), found.left_out) == (14, 10)
+    assert sum(1 / case.inclusion_probability for case in found.cases) == pytest.approx(4 + 2 * 20)
+
+
 # --- with a real model
 
 
@@ -309,5 +413,73 @@ def test_cases_that_a_model_learnt_from_do_not_judge_it(queue, trained):
     close(queue, lambda _: True, 40)
     bundle = registry.verify(outcome.published.model_id)
     found = agreement_with_people(queue.store, bundle, keys.row_keys())
-    assert found is None
+    assert (found.estimate, found.n, found.left_out) == (None, 0, 40)
+    assert found.note == "0 reviewed; 40 may not judge it"
     assert answered_sample(queue.store, "risk").cases
+
+
+def table_like(part):
+    """Cases of a part's rows, as the sampler keeps them."""
+    return [
+        {name: plain(value) for name, value in row.items()}
+        for row in part.frame.select([f.name for f in part.roles.features]).to_pylist()
+    ]
+
+
+def imported(case_id, features, **changes):
+    told = {"reviewers": 2, "used_for_training": False, "reviewed_at": "2026"}
+    fields = {"name": "risk", "is_positive": True, "stratum": "all", "inclusion_probability": 1.0}
+    return {"case_id": case_id, "features": features, **fields, **told, **changes}
+
+
+def test_a_case_that_lacks_a_column_that_a_model_reads_does_not_judge_it(queue, trained):
+    outcome, registry, keys = trained
+    rows = table_like(outcome.prepared.parts["gate"].slice(0, 12))
+    left = next(iter(rows[0]))
+    for row in rows[:8]:
+        del row[left]
+    queue.store.import_cases([imported(f"c{k}", row) for k, row in enumerate(rows[:8])])
+    bundle = registry.verify(outcome.published.model_id)
+    found = agreement_with_people(queue.store, bundle, keys.row_keys())
+    assert (found.n, found.left_out) == (0, 8)
+    assert "8 of them lack a column that it reads" in found.note
+    queue.store.import_cases([imported(f"d{k}", row) for k, row in enumerate(rows[8:])])
+    found = agreement_with_people(queue.store, bundle, keys.row_keys())
+    assert (found.n, found.left_out) == (4, 8)
+
+
+def test_numbers_in_one_file_and_words_in_another_are_judged_all_the_same(queue, trained):
+    outcome, registry, keys = trained
+    gate = outcome.prepared.parts["gate"]
+    rows = table_like(gate.slice(0, 4))
+    name = next(f.name for f in gate.roles.features if isinstance(rows[0][f.name], float))
+    rows[1][name] = str(rows[1][name])
+    queue.store.import_cases([imported(f"c{k}", row) for k, row in enumerate(rows)])
+    bundle = registry.verify(outcome.published.model_id)
+    assert agreement_with_people(queue.store, bundle, keys.row_keys()).n == 4
+
+
+def test_a_release_that_comes_back_as_reviewed_cases_judges_nothing(queue, trained):
+    outcome, registry, keys = trained
+    rows = table_like(outcome.prepared.parts["gate"].slice(0, 9))
+    cases = [
+        Case("risk", Source.AUDIT, "allow", 1.0, 1, 0.0, f"row:{k}", row)
+        for k, row in enumerate(rows)
+    ]
+    queue.enter(cases)
+    close(queue, lambda _: True, 9)
+    LabelReleases(queue.store, now).make("risk", by="ada", share=1.0)
+    queue.store.import_cases([imported(case.case_id, dict(case.features)) for case in cases])
+    bundle = registry.verify(outcome.published.model_id)
+    found = agreement_with_people(queue.store, bundle, keys.row_keys())
+    assert (found.n, found.left_out, found.note) == (0, 9, "0 reviewed; 9 may not judge it")
+
+
+def test_imported_cases_whose_values_were_deleted_judge_nothing(queue, trained):
+    outcome, registry, keys = trained
+    rows = table_like(outcome.prepared.parts["gate"].slice(0, 3))
+    queue.store.import_cases([imported(f"c{k}", row) for k, row in enumerate(rows)])
+    bundle = registry.verify(outcome.published.model_id)
+    assert agreement_with_people(queue.store, bundle, keys.row_keys()).n == 3
+    queue.expire_features(START + timedelta(days=3650))
+    assert agreement_with_people(queue.store, bundle, keys.row_keys()) is None

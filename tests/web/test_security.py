@@ -31,6 +31,40 @@ def check_headers(answer):
     assert "server" not in answer.headers
 
 
+@pytest.mark.parametrize(
+    ("host", "is_known"),
+    [
+        *[(host, True) for host in ("LOCALHOST", "127.0.0.1:1", "[::1]:8321", "risk.example")],
+        *[
+            (host, False)
+            for host in ("localhost/x", "localhost:", "localhost:8321/..", "a@localhost")
+        ],
+        *[
+            (host, False)
+            for host in ("localhost:80:80", "[::1", "::1", "localhost:123456", " localhost")
+        ],
+    ],
+)
+def test_a_host_is_a_name_and_perhaps_a_port_and_nothing_else(host, is_known):
+    assert Door(frozenset({"risk.example"})).knows(host) is is_known
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "is_ours"),
+    [
+        ("http://localhost", "localhost:80", True),
+        ("HTTP://LOCALHOST:8321", "localhost:8321", True),
+        ("http://[::1]:8321", "[::1]:8321", True),
+        ("http://localhost:8321/", "localhost:8321", False),
+        ("http://localhost:8321 http://localhost:8321", "localhost:8321", False),
+        ("http://127.0.0.1:8321", "localhost:8321", False),
+        ("null", "localhost:8321", False),
+    ],
+)
+def test_an_origin_is_ours_if_it_is_the_host_that_was_asked(origin, host, is_ours):
+    assert Door().is_ours(origin, host) is is_ours
+
+
 @pytest.mark.parametrize(("path", "status"), ANSWERS)
 def test_every_answer_says_that_nothing_may_run_or_frame_or_be_kept(looked_at, path, status):
     answer = looked_at.browser().get(path)

@@ -51,9 +51,9 @@ class Agreement:
         return self.interval.estimate if self.n else None
 
 
-def unknown(note: str) -> Agreement:
+def unknown(note: str, *, left_out: int = 0) -> Agreement:
     """Return that nothing is known, and why."""
-    return Agreement(Interval(np.nan, np.nan, np.nan), 0, note=note)
+    return Agreement(Interval(np.nan, np.nan, np.nan), 0, left_out, note)
 
 
 def agreement(

@@ -19,6 +19,7 @@ from nethical.governance.reviews import (
     ListedCase,
     ModelVerdict,
     State,
+    is_same_person,
 )
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ __all__ = [
     "answers_to",
     "find_case",
     "find_slot",
+    "is_who",
     "listed_case",
     "shown",
     "stamp",
@@ -47,16 +49,23 @@ FREE, CLAIMED, SUBMITTED = "free", "claimed", "submitted"
 case_, slot_, answer_ = t.review_case, t.review_slot, t.review_answer
 
 
+WHO: sa.BindParameter[str] = sa.bindparam("who")
+
+
 def stamp(moment: datetime) -> str:
     """Return a UTC time as it is stored: as text that sorts by time."""
     return moment.isoformat(timespec="microseconds")[:STAMP] + "Z"
 
 
+def is_who(reviewer: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+    """Return that a reviewer is the person who asks, as ``is_same_person`` says."""
+    return sa.func.lower(reviewer) == sa.func.lower(WHO)
+
+
 # Built once: to put a statement together takes longer than to run it.
-WHO: sa.BindParameter[str] = sa.bindparam("who")
 WHICH: sa.BindParameter[str] = sa.bindparam("which")
 _CASE = sa.select(case_).where(case_.c.case_id == WHICH)
-_SLOT = sa.select(slot_).where(slot_.c.case_id == WHICH, slot_.c.reviewer == WHO)
+_SLOT = sa.select(slot_).where(slot_.c.case_id == WHICH, is_who(slot_.c.reviewer))
 _ANSWERS = (
     sa.select(answer_)
     .join(slot_, slot_.c.slot_id == answer_.c.slot_id)
@@ -127,6 +136,7 @@ def shown(
     """
     is_closed = case.state == State.CLOSED
     may = _may(case.state, reviewer, slot)
+    own = next((one for name, one in given.items() if is_same_person(name, reviewer)), None)
     return CaseView(
         case.case_id,
         case.name,
@@ -135,11 +145,11 @@ def shown(
         case.created_at,
         case.features,
         may,
-        given.get(reviewer),
+        own,
         tuple(given.values()) if is_closed or may == ADJUDICATE else (),
         third,
         case.label,
-        _verdict(case) if is_closed or reviewer in given else None,
+        _verdict(case) if is_closed or own is not None else None,
     )
 
 
@@ -168,7 +178,9 @@ def _verdict(case: sa.Row[Any]) -> ModelVerdict:
 
 def listed_case(case: sa.Row[Any], slots: Sequence[sa.Row[Any]], reviewer: str) -> ListedCase:
     """Return a case with its slots as a line of a list, for one person."""
-    own = next((slot.state for slot in slots if slot.reviewer == reviewer and reviewer), None)
+    own = next(
+        (slot.state for slot in slots if is_same_person(slot.reviewer or "", reviewer or " ")), None
+    )
     return ListedCase(
         case.case_id,
         case.name,

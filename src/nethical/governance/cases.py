@@ -11,9 +11,12 @@ from nethical.data.labels import MISSING_WORDS, NEGATIVE_WORDS, POSITIVE_WORDS
 from nethical.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["plain", "read_cases"]
+    import pyarrow as pa
+
+__all__ = ["column_of", "plain", "read_cases"]
 
 OWN = (
     *("case_id", "stratum", "inclusion_probability"),
@@ -95,6 +98,22 @@ def _is_positive(value: object, positive: tuple[str, ...], where: str) -> bool:
         f"{where}: the label {text!r} is unknown",
         mend="use 0 and 1, or say which are positive with --positive-label VALUE",
     )
+
+
+def column_of(cases: Sequence[Any], name: str) -> pa.Array:
+    """Return a feature of cases as a column, null where one has none.
+
+    Args:
+        cases: Whose ``features`` are read.
+        name: Of the feature.
+    """
+    import pyarrow as pa
+
+    values = [case.features.get(name) for case in cases]
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):  # numbers here, words there
+        return pa.array([None if value is None else str(value) for value in values])
 
 
 def plain(value: object) -> object:

@@ -135,7 +135,8 @@ def _agreement(pairs: Sequence[Sequence[Any]], seed: int) -> RaterAgreement | No
 
 def _hours(cases: Sequence[Any]) -> tuple[float, float] | None:
     hours = [
-        (_moment(case.closed_at) - _moment(case.created_at)).total_seconds() / SECONDS_AN_HOUR
+        max((_moment(case.closed_at) - _moment(case.created_at)).total_seconds(), 0.0)
+        / SECONDS_AN_HOUR
         for case in cases
         if case.label is not None
     ]

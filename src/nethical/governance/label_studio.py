@@ -22,7 +22,7 @@ from nethical.canonical import canonical_json
 from nethical.errors import DataError, UsageError
 from nethical.governance import tables as t
 from nethical.governance.case_views import view_of
-from nethical.governance.reviews import Answer, Case, Source, State, check_reviewer
+from nethical.governance.reviews import Answer, Case, Source, check_reviewer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -264,17 +264,8 @@ def answer_tasks(queue: ReviewQueue, tasks: Sequence[Task]) -> Imported:
 def _keep(queue: ReviewQueue, case_id: str, one: Annotation) -> str:
     """Keep an annotation, or return why not."""
     try:
-        if not one.is_final:
-            queue.answer(case_id, one.reviewer, one.answer)
-            return ""
-        seen = queue.case(case_id, one.reviewer)
-        before = seen.adjudication
-        is_there = before is not None and (before.reviewer, before.answer) == (
-            one.reviewer,
-            one.answer,
-        )
-        if seen.state != State.CLOSED or not is_there:
-            queue.adjudicate(case_id, one.reviewer, one.answer)
+        keep = queue.adjudicate if one.is_final else queue.answer
+        keep(case_id, one.reviewer, one.answer)
     except UsageError as error:
         return error.what
     return ""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from nethical.errors import DataError, UsageError
+from nethical.errors import UsageError
 from nethical.governance import tables as t
 from nethical.governance.case_views import (
     CLAIMED,
@@ -25,15 +25,17 @@ from nethical.governance.case_views import (
     answers_to,
     find_case,
     find_slot,
+    is_who,
     listed_case,
     shown,
     stamp,
     view_of,
 )
+from nethical.governance.entering import DUE, PLACES, enter_cases
 from nethical.governance.figures import QueueFigures, queue_figures
+from nethical.governance.retention import expire
 from nethical.governance.reviews import (
     EMERGENCY,
-    SEVERITIES,
     Answer,
     Case,
     CaseView,
@@ -43,6 +45,7 @@ from nethical.governance.reviews import (
     ListedCase,
     State,
     check_reviewer,
+    is_same_person,
 )
 
 if TYPE_CHECKING:
@@ -54,14 +57,6 @@ if TYPE_CHECKING:
 __all__ = ["DUE", "LEASE", "PLACES", "ReviewQueue"]
 
 LEASE = timedelta(minutes=15)
-PLACES = (1, 2)
-DUE = {
-    1: timedelta(days=7),
-    2: timedelta(days=3),
-    3: timedelta(days=1),
-    4: timedelta(hours=8),
-    EMERGENCY: timedelta(hours=1),
-}
 PAGE = 200
 
 case_, slot_, answer_ = t.review_case, t.review_slot, t.review_answer
@@ -74,13 +69,17 @@ _OF_BOTH = sa.select(case_, slot_.c.slot_id, slot_.c.state.label("slot_state")).
 _IS_FREE = sa.or_(
     slot_.c.state == FREE, sa.and_(slot_.c.state == CLAIMED, slot_.c.lease_until <= _NOW)
 )
-_HELD = _OF_BOTH.where(slot_.c.reviewer == WHO, slot_.c.state == CLAIMED).limit(1)
+_HELD = (
+    _OF_BOTH.where(slot_.c.reviewer == WHO, slot_.c.state == CLAIMED)
+    .order_by(case_.c.rank, case_.c.due_at, case_.c.case_id)
+    .limit(1)
+)
 _of_them = slot_.alias("of_them")
 _NEXT = (
     _OF_BOTH.where(
         case_.c.state == State.OPEN.value,
         _IS_FREE,
-        ~sa.exists().where(_of_them.c.case_id == case_.c.case_id, _of_them.c.reviewer == WHO),
+        ~sa.exists().where(_of_them.c.case_id == case_.c.case_id, is_who(_of_them.c.reviewer)),
     )
     .order_by(case_.c.rank, case_.c.due_at, case_.c.case_id, slot_.c.place)
     .limit(1)
@@ -88,12 +87,14 @@ _NEXT = (
 _FREE = sa.select(slot_).where(slot_.c.case_id == WHICH, _IS_FREE).order_by(slot_.c.place).limit(1)
 _mate, _said = slot_.alias("mate"), answer_.alias("said")
 _OWN = (
-    _OF_BOTH.add_columns(slot_.c.place, *(c.label(f"said_{c.name}") for c in _said.c))
+    _OF_BOTH.add_columns(
+        slot_.c.place, slot_.c.reviewer, *(c.label(f"said_{c.name}") for c in _said.c)
+    )
     .outerjoin(
         _mate, sa.and_(_mate.c.case_id == case_.c.case_id, _mate.c.slot_id != slot_.c.slot_id)
     )
     .outerjoin(_said, _said.c.slot_id == _mate.c.slot_id)
-    .where(slot_.c.case_id == WHICH, slot_.c.reviewer == WHO)
+    .where(slot_.c.case_id == WHICH, is_who(slot_.c.reviewer))
 )
 _THIS_SLOT = slot_.update().where(slot_.c.slot_id == sa.bindparam("slot"))
 _TAKE = _THIS_SLOT.values(state=CLAIMED, reviewer=WHO, lease_until=sa.bindparam("until"))
@@ -128,46 +129,29 @@ class ReviewQueue:
     def enter(self, cases: Iterable[Case]) -> Entered:
         """Keep cases with two free slots each, all of them or none.
 
-        A case that is there already stays as it is, so the same rows may be handed in again.
+        A case that is there already is not asked about again; where its row was drawn at a
+        larger share now, that is the probability at which it entered from now on.
         """
-        given = {case.case_id: case for case in cases}
-        for case in given.values():
-            _check(case)
         now = self._clock()
         with self.store.writing() as db:
-            known = set(
-                db.execute(
-                    sa.select(case_.c.case_id).where(
-                        case_.c.name.in_({c.name for c in given.values()})
-                    )
-                ).scalars()
-            )
-            fresh = [case for case_id, case in given.items() if case_id not in known]
-            if fresh:
-                db.execute(case_.insert(), [_line(case, now) for case in fresh])
-                slots = [
-                    {"case_id": case.case_id, "place": place, "state": FREE}
-                    for case in fresh
-                    for place in PLACES
-                ]
-                db.execute(slot_.insert(), slots)
-        by_source: dict[str, int] = {}
-        for case in fresh:
-            by_source[case.source.value] = by_source.get(case.source.value, 0) + 1
-        return Entered(by_source, len(given) - len(fresh))
+            return enter_cases(db, cases, now)
 
     # --- people answer ------------------------------------------------------------------------
 
     def claim(self, reviewer: str) -> Claimed | None:
         """Give a person the case that comes first, for a lease; None if there is none for them.
 
-        First comes what they hold already, with a new lease; then the highest severity; of one
-        severity the more uncertain, and of those alike what is due first.
+        First comes what they hold already, with a new lease, unless an emergency waits; then
+        emergencies; then what is due first, and of that the more uncertain.
         """
         check_reviewer(reviewer)
         wanted = {"who": reviewer, "now": stamp(self._clock())}
         with self.store.writing() as db:
-            found = db.execute(_HELD, wanted).first() or db.execute(_NEXT, wanted).first()
+            found = db.execute(_HELD, wanted).first()
+            if found is None or found.severity != EMERGENCY:
+                first = db.execute(_NEXT, wanted).first()
+                if found is None or (first is not None and first.severity == EMERGENCY):
+                    found = first
             if found is None:
                 return None
             until = self._take(db, found.slot_id, reviewer)
@@ -241,12 +225,13 @@ class ReviewQueue:
         if found is None:
             raise _not_yours(case_id, reviewer)
         if found.slot_state == SUBMITTED:
-            if answers_to(db, case_id)[reviewer].answer != answer:
+            if answers_to(db, case_id)[found.reviewer].answer != answer:
                 raise UsageError(
                     f"{reviewer} answered {case_id} already", mend="claim the next case"
                 )
             return view_of(db, case_id, reviewer)
         at = stamp(self._clock())
+        reviewer = found.reviewer  # as they claimed it
         given = {"slot_id": found.slot_id, "reviewer": reviewer, "at": at, **_values(answer)}
         db.execute(_ANSWER, given)
         db.execute(_SUBMIT, {"slot": found.slot_id, "at": at})
@@ -270,7 +255,8 @@ class ReviewQueue:
     def adjudicate(self, case_id: str, adjudicator: str, answer: Answer) -> CaseView:
         """Decide a case in which two people did not agree, or one was unsure.
 
-        An adjudicator who is unsure closes it without a label.
+        An adjudicator who is unsure closes it without a label. The same decision sent again is
+        kept once.
 
         Raises:
             UsageError: It is not to be adjudicated, or this person answered it.
@@ -278,12 +264,16 @@ class ReviewQueue:
         check_reviewer(adjudicator)
         with self.store.writing() as db:
             case = find_case(db, case_id)
+            if case.state == State.CLOSED:
+                seen = view_of(db, case_id, adjudicator)
+                if _is_by(seen.adjudication, adjudicator, answer):
+                    return seen
             if case.state != State.ADJUDICATING:
                 raise UsageError(
                     f"{case_id} is {case.state}: there is nothing to adjudicate",
                     mend="see `nethical review list --state adjudicating`",
                 )
-            if adjudicator in answers_to(db, case_id):
+            if any(is_same_person(adjudicator, name) for name in answers_to(db, case_id)):
                 raise UsageError(
                     f"{adjudicator} answered {case_id}", mend="let a third person adjudicate it"
                 )
@@ -360,55 +350,13 @@ class ReviewQueue:
     # --- retention ----------------------------------------------------------------------------
 
     def expire_features(self, before: datetime) -> int:
-        """Delete the features of cases from before a time, and return of how many.
+        """Delete the values and rationales of cases from before a time, and return of how many.
 
-        Those are the cases that were closed before, and those that entered before and are not
-        closed yet: nobody can answer them any more, so they are closed without a label. The
-        digest of the row, the answers and the label stay.
+        Those are the cases that were closed before, those that entered before and are not
+        closed yet, and those that were imported before. Digests, decisions and labels stay.
         """
-        limit = stamp(before)
-        unfinished = sa.and_(case_.c.state != State.CLOSED.value, case_.c.created_at < limit)
-        stale = sa.select(case_.c.case_id).where(unfinished)
-        closed = {"state": State.CLOSED.value, "closed_at": stamp(self._clock())}
         with self.store.writing() as db:
-            due = sa.or_(unfinished, case_.c.closed_at < limit)
-            ids = sa.select(case_.c.case_id).where(due, case_.c.features.is_not(sa.null()))
-            found = list(db.execute(ids).scalars())
-            db.execute(
-                slot_.update()
-                .where(slot_.c.state == CLAIMED, slot_.c.case_id.in_(stale))
-                .values(state=FREE, reviewer=None, lease_until=None)
-            )
-            db.execute(case_.update().where(due).values(features=sa.null()))
-            db.execute(case_.update().where(unfinished).values(closed))
-        return len(found)
-
-
-def _check(case: Case) -> None:
-    if case.severity not in SEVERITIES:
-        raise DataError(f"the severity is {case.severity}", mend="give 1 (LOW) to 5 (EMERGENCY)")
-
-
-def _line(case: Case, now: datetime) -> dict[str, Any]:
-    return {
-        "case_id": case.case_id,
-        "name": case.name,
-        "source": case.source.value,
-        "stratum": case.stratum,
-        "inclusion_probability": case.inclusion_probability,
-        "severity": case.severity,
-        "uncertainty": case.uncertainty,
-        "rank": case.rank,
-        "probability": case.probability,
-        "decision": case.decision,
-        "model_id": case.model_id,
-        "row_digest": case.row_digest,
-        "features": dict(case.features),
-        "state": State.OPEN.value,
-        "created_at": stamp(now),
-        "due_at": stamp(now + DUE[case.severity]),
-        "used_for_training": False,
-    }
+            return expire(db, before, self._clock())
 
 
 def _values(answer: Answer) -> dict[str, Any]:
@@ -431,6 +379,11 @@ def _mate_of(found: sa.Row[Any]) -> Given | None:
         found.said_confidence,
     )
     return Given(found.said_reviewer, found.said_at, answer)
+
+
+def _is_by(given: Given | None, person: str, answer: Answer) -> bool:
+    """Return whether an answer is there, and is this one of this person."""
+    return given is not None and is_same_person(given.reviewer, person) and given.answer == answer
 
 
 def _not_yours(case_id: str, reviewer: str) -> UsageError:

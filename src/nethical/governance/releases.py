@@ -19,6 +19,7 @@ from nethical.data.table import normalise, table_digest
 from nethical.errors import DataError, IntegrityError, UsageError
 from nethical.governance import tables as t
 from nethical.governance.case_views import stamp
+from nethical.governance.cases import column_of
 from nethical.governance.reviews import State
 
 if TYPE_CHECKING:
@@ -112,12 +113,13 @@ class LabelReleases:
                     f"no closed case of {name} is there that training may read",
                     mend="review more cases first, or give a larger --share",
                 )
-            digest = table_digest(_table(cases))
+            rows = [_row(case) for case in cases]
+            digest = table_digest(_table(cases, rows))
             values = {
                 "release_id": f"rel_{digest.removeprefix('sha256:')[:DIGITS]}",
                 "digest": digest,
                 "name": name,
-                "rows": [_row(case) for case in cases],
+                "rows": rows,
                 "created_at": stamp(self._clock()),
                 "created_by": by,
             }
@@ -182,7 +184,7 @@ class LabelReleases:
                 f"the features of {len(wanted) - len(cases):,} cases of {release_id} are deleted",
                 mend="use the file that was written when it was made, or make a new release",
             )
-        table = _table(cases)
+        table = _table(cases, [wanted[case.case_id] for case in cases])
         if table_digest(table) != release.digest:
             raise IntegrityError(
                 f"the cases of {release_id} are not what was released",
@@ -236,8 +238,12 @@ def _row(case: sa.Row[Any]) -> dict[str, Any]:
     }
 
 
-def _table(cases: Sequence[Any]) -> pa.Table:
-    """Return cases as a table, features by name, in the order of the ids."""
+def _table(cases: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Return cases as a table, features by name, with the weights of a release.
+
+    The weights are its own: how many decisions a case stands for changes when its row is
+    drawn at a larger share, and what was released does not.
+    """
     import pyarrow as pa
 
     own = {LABEL, WEIGHT, CASE_ID}
@@ -248,16 +254,10 @@ def _table(cases: Sequence[Any]) -> pa.Table:
             f"a feature is called {clash!r}, as a column of the release",
             mend="rename the column in the data that the cases come from",
         )
-    columns: dict[str, Any] = {}
-    for name in names:
-        values = [case.features.get(name) for case in cases]
-        try:
-            columns[name] = pa.array(values)
-        except (pa.ArrowInvalid, pa.ArrowTypeError):  # numbers here, words there
-            columns[name] = pa.array([None if v is None else str(v) for v in values])
+    columns: dict[str, Any] = {name: column_of(cases, name) for name in names}
     columns[LABEL] = pa.array([int(case.label) for case in cases])
-    columns[WEIGHT] = pa.array([1 / case.inclusion_probability for case in cases])
-    columns[CASE_ID] = pa.array([case.case_id for case in cases])
+    columns[WEIGHT] = pa.array([row["weight"] for row in rows])
+    columns[CASE_ID] = pa.array([row["case_id"] for row in rows])
     return normalise(pa.table(columns))
 
 

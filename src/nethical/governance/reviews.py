@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DECISIONS",
     "EMERGENCY",
+    "SAMPLED",
     "SEVERITIES",
     "TAGS",
     "Answer",
@@ -33,6 +34,8 @@ __all__ = [
     "Source",
     "State",
     "check_reviewer",
+    "is_same_person",
+    "tenth",
 ]
 
 DECISIONS = ("allow", "block", "unsure")
@@ -56,6 +59,9 @@ class Source(StrEnum):
     DISAGREEMENT = "disagreement"
     CRITICAL = "critical"
     REPORTED = "reported"
+
+
+SAMPLED = frozenset({Source.GRAY, Source.AUDIT})
 
 
 class State(StrEnum):
@@ -103,10 +109,14 @@ class Case:
         return f"case_{key.removeprefix('sha256:')[:DIGITS]}"
 
     @property
-    def rank(self) -> int:
-        """Its place in the queue, the smaller the sooner: by severity, then by uncertainty."""
-        least = TENTHS - 1 - min(int(self.uncertainty * TENTHS), TENTHS - 1)
-        return TENTHS * (EMERGENCY - self.severity) + least
+    def tenth(self) -> int:
+        """Its uncertainty in whole tenths, from 0 to 9."""
+        return tenth(self.uncertainty)
+
+
+def tenth(uncertainty: float) -> int:
+    """Return an uncertainty in whole tenths, from 0 to 9, as the queue orders by it."""
+    return min(int(uncertainty * TENTHS), TENTHS - 1)
 
 
 @dataclass(frozen=True)
@@ -277,6 +287,11 @@ class Entered:
 
     new: dict[str, int] = field(default_factory=dict)
     known: int = 0
+
+
+def is_same_person(one: str, other: str) -> bool:
+    """Return whether two names are of one person: capital letters make nobody another one."""
+    return one.lower() == other.lower()
 
 
 def check_reviewer(name: str) -> None:

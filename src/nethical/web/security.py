@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -48,7 +48,11 @@ HEADERS = {
     "cache-control": "no-store",
 }
 YEAR = 31_536_000
-PORTS = {"http": "80", "https": "443"}
+PORTS = {"http": 80, "https": 443}
+# What else stands in a Host header would become part of the path where a URL is made of both.
+HOST = re.compile(
+    r"(?P<name>[a-z0-9._-]+|\[[0-9a-f:.]+\])(:(?P<port>[0-9]{1,5}))?", re.IGNORECASE | re.ASCII
+)
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,8 @@ class Door:
             >>> [Door().knows(host) for host in ("localhost:8321", "[::1]", "example.org")]
             [True, True, False]
         """
-        name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
-        return name.lower() in {*LOOPBACK, *self.hosts}
+        found = HOST.fullmatch(host)
+        return found is not None and found["name"].lower() in {*LOOPBACK, *self.hosts}
 
     def is_ours(self, origin: str, host: str) -> bool:
         """Return whether an ``Origin`` header is that of a page of ours.
@@ -83,18 +87,15 @@ class Door:
             False
         """
         scheme = "https" if self.is_https else "http"
-        try:
-            found = urlsplit(origin)
-            bare = not (found.path or found.query or found.fragment or found.username)
-        except ValueError:
+        said, _, named = origin.partition("://")
+        ours, theirs = HOST.fullmatch(host), HOST.fullmatch(named)
+        if said.lower() != scheme or ours is None or theirs is None:
             return False
-        same = _with_port(found.netloc, scheme) == _with_port(host, scheme)
-        return bare and found.scheme == scheme and same
+        return _with_port(ours, scheme) == _with_port(theirs, scheme)
 
 
-def _with_port(host: str, scheme: str) -> str:
-    has_port = ":" in host.rpartition("]")[2]
-    return host.lower() if has_port else f"{host.lower()}:{PORTS[scheme]}"
+def _with_port(host: re.Match[str], scheme: str) -> tuple[str, int]:
+    return host["name"].lower(), int(host["port"] or PORTS[scheme])
 
 
 class Guard:
