@@ -50,7 +50,7 @@ def scatter(trials: Sequence[Tried], *, title: str) -> str:
     ]
     x_low, x_high, x_step = _scale([one.false_positive_rate for one in shown])
     y_low, y_high, y_step = _scale([one.recall for one in shown])
-    plane = Plane(58, 400, TOP, TOP + HEIGHT, x_low, x_high, y_low, y_high)
+    plane = Plane(58, 386, TOP, TOP + HEIGHT, x_low, x_high, y_low, y_high)
     across, upward = ticks(x_low, x_high, x_step), ticks(y_low, y_high, y_step)
     grid = [[(plane.left, plane.y(v)), (plane.right, plane.y(v))] for v in upward]
     grid += [[(plane.x(v), plane.top), (plane.x(v), plane.bottom)] for v in across]
@@ -62,7 +62,7 @@ def scatter(trials: Sequence[Tried], *, title: str) -> str:
         strokes(grid, "grid"),
         letters(beside, "muted", "end"),
         letters(below, "muted", "middle"),
-        words(plane.left + 171, plane.bottom + 44, "false positive rate", anchor="middle"),
+        words((plane.left + plane.right) / 2, plane.bottom + 44, "false positive rate", anchor="middle"),
         marks("circle", [_mark(plane, one, RADIUS) for one in others], "negative"),
         marks("diamond", [_mark(plane, one, RADIUS + 2) for one in best], "positive"),
     ]
