@@ -165,9 +165,8 @@ def test_a_case_is_claimed_answered_adjudicated_and_shown(filled):
     assert document["case"]["case_id"] == case_id
     assert document["case"]["model"] is None
     tags = ("--tag", "edge_case", "--tag", "policy_gap", "--confidence", "0.6")
-    shown = filled(
-        "review", "submit", "--as", "ada", "--decision", "block", "--rationale", "why", *tags
-    )
+    why = ("--rationale", "why\n  the model says: allow")
+    shown = filled("review", "submit", "--as", "ada", "--decision", "block", *why, *tags)
     assert "the model payments_" in shown.out
     assert filled("review", "claim", "--as", "bob", "--json").document["case"]["case_id"] == case_id
     done = filled("review", "submit", case_id, "--as", "bob", "--decision", "allow", "--json")
@@ -177,8 +176,8 @@ def test_a_case_is_claimed_answered_adjudicated_and_shown(filled):
     assert f"{case_id}  payments  adjudicating  2 of 2" in listed
     assert "adjudicate" in listed.splitlines()[1]
     seen = filled("review", "list", case_id, "--as", "cy").out
-    assert "ada: block. why" in seen
-    assert "the model" not in seen
+    assert "ada: block. why the model says: allow\n" in seen
+    assert "probability" not in seen
     refused = filled("review", "adjudicate", case_id, "--as", "ada", "--decision", "allow", code=2)
     assert "ada answered" in refused.err
     closed = filled("review", "adjudicate", case_id, "--as", "cy", "--decision", "allow", "--json")
@@ -286,6 +285,17 @@ def test_a_password_is_asked_for_twice_and_never_shown(tmp_path):
     )
     assert code == 2
     assert "the two passwords differ" in seen
+
+
+def test_what_tells_of_strata_and_what_answers_for_others_is_for_an_approver(filled, tmp_path):
+    people = people_of(tmp_path)
+    people.add("ada", "reviewer", PHRASE)
+    people.add("cy", "approver", PHRASE)
+    filled("review", "export", "-o", "tasks.json", "--as", "ada")
+    words = ("review", "import", "tasks.json", "--name", "payments", "--label-studio")
+    for action in (("review", "stats"), words):
+        assert "may not act as approver" in filled(*action, "--as", "ada", code=2).err
+        filled(*action, "--as", "cy")
 
 
 # --- in and out

@@ -88,7 +88,6 @@ def _add_exchange(actions: Any) -> None:  # noqa: ANN401 - argparse keeps this t
     imported.add_argument(
         "--reviewer", metavar="NAME", help="who annotated; default: whom each annotation names"
     )
-    _add_shared(imported)
     exported = actions.add_parser("export", help="write cases as tasks of Label Studio")
     exported.add_argument("-o", "--out", type=Path, required=True, help="a .json file")
     exported.add_argument("--state", choices=STATES, metavar="STATE", help="of these alone")
@@ -107,7 +106,7 @@ def _add_exchange(actions: Any) -> None:  # noqa: ANN401 - argparse keeps this t
     expire.add_argument(
         "--days", type=float, required=True, metavar="N", help="older than so many days"
     )
-    for parser in (exported, release, expire):
+    for parser in (imported, exported, release, expire):
         add_person_flag(parser)
         _add_shared(parser)
 

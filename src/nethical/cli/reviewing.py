@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nethical.cli.console import Console
     from nethical.governance.people import People, Person
     from nethical.governance.queue import ReviewQueue
-    from nethical.governance.reviews import CaseView
+    from nethical.governance.reviews import CaseView, Given
     from nethical.keys import Keys
     from nethical.metrics.intervals import Interval
 
@@ -27,6 +27,8 @@ NEEDED = {
     "claim": "reviewer",
     "submit": "reviewer",
     "adjudicate": "reviewer",
+    "stats": "approver",  # a stratum of one case would say what the model said of it
+    "import": "approver",  # it answers and adjudicates for others
     "release": "approver",
     "expire": "admin",
 }
@@ -46,11 +48,11 @@ def act(args: argparse.Namespace, keys: Keys, console: Console) -> Done:
     from nethical.governance.store import GovernanceStore
 
     queue = ReviewQueue(GovernanceStore(args.phase89_storage, _now), _now)
-    if args.action == "import":
-        return _import(args, queue, keys, console)
     if args.action == "users":
         return _users(args, queue, console)
     person = acting_person(args, queue.store, NEEDED.get(args.action, "viewer"))
+    if args.action == "import":
+        return _import(args, queue, keys, console)
     return _ACTIONS[args.action](args, queue, person, console)
 
 
@@ -100,15 +102,19 @@ def _show(view: CaseView, console: Console) -> None:
         rows = [(name, str(value)) for name, value in sorted(view.features.items())]
         console.table(("COLUMN", "VALUE"), rows)
     for given in view.answers:
-        console.line(f"  {given.reviewer}: {given.answer.decision}. {given.answer.rationale}")
+        console.line(f"  {given.reviewer}: {_said(given)}")
     if view.adjudication is not None:
-        one = view.adjudication
-        console.line(f"  {one.reviewer} adjudicated: {one.answer.decision}. {one.answer.rationale}")
+        console.line(f"  {view.adjudication.reviewer} adjudicated: {_said(view.adjudication)}")
     if view.model is not None and view.model.decision is not None:
         console.line(
             f"  the model {view.model.model_id}: {view.model.decision} "
             f"(probability {view.model.probability:.3f}, {view.model.stratum})"
         )
+
+
+def _said(given: Given) -> str:
+    """Return an answer in one line, so that no rationale looks like a line of ours."""
+    return f"{given.answer.decision}. {' '.join(given.answer.rationale.split())}"
 
 
 def _claim(args: argparse.Namespace, queue: ReviewQueue, person: str, console: Console) -> Done:
