@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,17 @@ IMPORTED = (
     *("nethical.cli.evaluate", "nethical.cli.models", "nethical.cli.keys"),
     *("nethical.pipeline", "nethical.scoring", "nethical.data.files", "nethical.data.synthetic"),
     *("nethical.models.heuristic", "pyarrow.csv", "pyarrow.json", "pyarrow.parquet"),
-    *("scipy.special", "getpass", "signal", "traceback"),
+    *("nethical.cli.audit", "nethical.cli.drift", "nethical.cli.govern", "nethical.cli.governed"),
+    *("nethical.cli.reviewing", "nethical.cli.tracked", "nethical.models.logistic"),
+    *("nethical.governance.governing", "nethical.governance.queue", "nethical.governance.people"),
+    *("nethical.governance.asking", "nethical.governance.releases", "nethical.drift.tracking"),
+    *("nethical.audit.sink", "sqlalchemy.dialects.sqlite", "alembic.command"),
+    *("nethical.data.kaggle", "nethical.audit.report", "nethical.audit.verification"),
+    *("nethical.cli.reviewing", "nethical.governance.people", "nethical.governance.releases"),
+    *("nethical.governance.label_studio", "nethical.governance.asking", "alembic.command"),
+    *("scipy.special", "scipy.stats", "cryptography.hazmat.primitives.asymmetric.ed25519"),
+    *("rfc8785", "threadpoolctl", "tarfile", "getpass", "signal", "traceback", "pwd", "optuna"),
+    *("lightgbm", "torch", "tokenizers", "nethical.cli.review", "nethical.models.anomaly"),
 )
 
 
@@ -29,7 +39,8 @@ def _serve():
     from importlib import import_module
 
     for name in IMPORTED:
-        import_module(name)
+        with suppress(ImportError):  # an extra that is not installed; a command would say so
+            import_module(name)
     import pyarrow as pa
 
     pa.array([0.5]).to_numpy()  # pyarrow looks for pandas at its first conversion

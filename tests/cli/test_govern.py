@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
@@ -163,12 +164,24 @@ TRAIN = ("train", "--model-type", "logistic", "--name", "actions")
 SEARCH = ("--enable-phase89", "--optimize-config", "--optimization-iterations", "5")
 
 
+@pytest.fixture(scope="session")
+def one_search(command, tmp_path_factory):
+    """A search on enough rows for the gate to decide: its folder, and what it said."""
+    folder = tmp_path_factory.mktemp("searched")
+    data = actions(folder, n=43_000)
+    reviewed = ("review", "import", reviews(folder), "--name", "actions")
+    assert command(*reviewed, cwd=folder).code == 0
+    done = command(*TRAIN, "--data", data, *SEARCH, "--json", cwd=folder)
+    assert done.code == 0, done.err
+    return folder, done.document
+
+
 @pytest.fixture
-def searched(govern, tmp_path):
-    """A search on rows of which enough are there for the gate to decide."""
-    data = actions(tmp_path, n=43_000)
-    govern("review", "import", reviews(tmp_path), "--name", "actions")
-    return govern(*TRAIN, "--data", data, *SEARCH, "--json").document
+def searched(one_search, tmp_path):
+    """What a search led to, in the folder of one test."""
+    folder, document = one_search
+    shutil.copytree(folder, tmp_path, symlinks=True, dirs_exist_ok=True)
+    return document
 
 
 def test_a_passing_configuration_is_promoted_and_can_be_rolled_back(govern, searched, tmp_path):

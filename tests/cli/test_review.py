@@ -7,6 +7,7 @@ import pty
 import random
 import re
 import select
+import shutil
 import sys
 from datetime import UTC, datetime
 
@@ -61,10 +62,19 @@ def models(tmp_path_factory, command):
     return folder
 
 
+@pytest.fixture(scope="module")
+def few(models, command):
+    """A store with a few cases of each kind."""
+    words = ("--review", "--review-limit", "4", "-o", "scores.csv")
+    done = command("predict", (models / "model").resolve(), "june.csv", *words, cwd=models)
+    assert done.code == 0, done.err
+    return models / STORE
+
+
 @pytest.fixture
-def filled(review, models, tmp_path):
+def filled(review, few, tmp_path):
     """A queue of a few cases of each kind."""
-    predict(review, models, tmp_path, "--review-limit", "4")
+    shutil.copytree(few, tmp_path / STORE)
     return review
 
 
