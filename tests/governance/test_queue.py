@@ -7,14 +7,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from statsmodels.stats.inter_rater import fleiss_kappa
 
 from nethical.errors import DataError, UsageError
 from nethical.governance import tables as t
-from nethical.governance.queue import DUE, LEASE, ReviewQueue
-from nethical.governance.raters import alpha_and_ac1, rater_agreement
+from nethical.governance.queue import LEASE, ReviewQueue
 from nethical.governance.reviews import TAGS, Answer, Case, Source, check_reviewer
 from nethical.governance.store import GovernanceStore
 
@@ -127,6 +125,7 @@ def test_a_reported_row_that_is_drawn_belongs_to_the_sample_and_no_other_way_rou
 
 
 @given(st.lists(st.tuples(st.integers(1, 5), st.floats(0, 1)), min_size=1, max_size=12))
+@example([(2, 1.0), (2, 0.95), (2, 0.9), (2, 0.89), (5, 0.0)])
 @settings(max_examples=15, deadline=None)
 def test_the_more_severe_comes_first_then_the_more_uncertain(tmp_path_factory, kinds):
     clock = Clock()
@@ -145,7 +144,7 @@ def test_the_more_severe_comes_first_then_the_more_uncertain(tmp_path_factory, k
     for first, second in pairwise(served):
         assert first.severity >= second.severity
         if first.severity == second.severity:
-            assert int(first.uncertainty * 10) >= int(second.uncertainty * 10)
+            assert first.tenth >= second.tenth  # 1 is of the tenth below it
 
 
 def test_an_emergency_that_comes_last_is_served_first(queue, clock):
@@ -452,175 +451,7 @@ def test_a_list_is_in_the_order_of_entry_and_comes_in_pages(queue, clock):
     assert queue.counts() == {"open": 7, "adjudicating": 0, "closed": 0}
 
 
-# --- figures
-
-
-def test_figures_tell_what_waits_what_is_late_and_how_long_it_took(queue, clock):
-    queue.enter([case(number, severity=1 + number % 4) for number in range(8)])
-    for hours in (1, 3):
-        clock.on(hours=hours)
-        for who in ("ada", "bob"):
-            answered(queue, who, BLOCK)
-    clock.on(seconds=DUE[3].total_seconds())
-    found = queue.stats()
-    assert found.states == {"open": 6, "adjudicating": 0, "closed": 2}
-    assert found.overdue == 2  # the two of severity 3; those of severity 4 are closed
-    assert found.hours_to_close == pytest.approx((2.5, 3.85))
-    assert found.reviewers["ada"].answers == 2
-    assert found.strata["gray-near"].entered == 8
-
-
-def test_figures_of_people_are_those_that_counting_gives(queue):
-    answers = {  # ada, bob, and what became of it
-        1: (BLOCK, BLOCK, None),
-        2: (BLOCK, ALLOW, BLOCK),
-        3: (ALLOW, BLOCK, BLOCK),
-        4: (UNSURE, ALLOW, ALLOW),
-        5: (ALLOW, ALLOW, None),
-        6: (ALLOW, UNSURE, UNSURE),
-    }
-    for number, (first, second, third) in answers.items():
-        queue.enter([case(number, stratum="allow" if number < 4 else "block")])
-        answered(queue, "ada", first)
-        answered(queue, "bob", second)
-        if third:
-            queue.adjudicate(case(number).case_id, "cy", third)
-    found = queue.stats()
-    assert (found.adjudicated, found.unsure, found.agreement.n) == (4, 2, 4)
-    assert found.agreement.raw.estimate == 0.5
-    ada = found.reviewers["ada"]
-    assert (ada.answers, ada.unsure) == (6, 1)
-    assert (ada.with_peer.estimate, ada.with_label.estimate) == (0.5, 0.75)
-    assert found.strata["allow"].alike.estimate == pytest.approx(1 / 3)
-    assert found.strata["block"].labelled == 2
-    assert queue.stats("other").states["closed"] == 0
-    assert queue.stats("other").agreement is None
-
-
-def test_figures_without_a_case_are_unknown_and_json(queue):
-    import json
-
-    document = json.loads(json.dumps(queue.stats().to_document(), allow_nan=False))
-    assert document["hours_to_close"] is None
-    assert document["agreement"] is None
-
-
-def brute_alpha(first, second):
-    """Krippendorff's alpha as his book counts it: pairs of values within units and at all."""
-    units = list(zip(first, second, strict=True))
-    values = [value for unit in units for value in unit]
-    observed = sum(a != b for a, b in units) / len(units)
-    expected = sum(a != b for i, a in enumerate(values) for j, b in enumerate(values) if i != j)
-    return 1 - observed / (expected / (len(values) * (len(values) - 1)))
-
-
-@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=40))
-@settings(deadline=None)
-def test_alpha_and_ac1_are_those_of_counting_and_of_statsmodels(pairs):
-    first, second = (np.array(part) for part in zip(*pairs, strict=True))
-    n = len(pairs)
-    cells = np.bincount(2 * first.astype(int) + second, minlength=4) / n
-    alpha, ac1 = alpha_and_ac1(cells, n)
-    share = (first.mean() + second.mean()) / 2
-    chance = 2 * share * (1 - share)  # Gwet 2008, eq. 4 for two classes
-    assert ac1 == pytest.approx(((first == second).mean() - chance) / (1 - chance))
-    if not 0 < share < 1:
-        return
-    assert alpha == pytest.approx(brute_alpha(first, second))
-    votes = np.stack([(~first).astype(int) + ~second, first.astype(int) + second], axis=1)
-    scott = fleiss_kappa(votes)
-    assert alpha == pytest.approx(scott + (1 - scott) / (2 * n))
-
-
-@pytest.mark.parametrize(("share", "error", "n"), [(0.5, 0.1, 60), (0.03, 0.03, 300)])
-def test_bounds_of_alpha_and_ac1_hold_as_often_as_they_say(share, error, n):
-    rng = np.random.default_rng(1)
-
-    def two(size):
-        truth = rng.random(size) < share
-        return truth ^ (rng.random(size) < error), truth ^ (rng.random(size) < error)
-
-    first, second = two(1_000_000)
-    cells = np.bincount(2 * first.astype(int) + second, minlength=4) / len(first)
-    true = alpha_and_ac1(cells, len(first))
-    held = np.zeros(2)
-    for _ in range(300):
-        found = rater_agreement(*two(n), rng)
-        held += [
-            one.low <= value <= one.high
-            for one, value in zip((found.alpha, found.ac1), true, strict=True)
-        ]
-    assert (held / 300 > 0.91).all(), held
-
-
-def test_ten_who_all_agree_are_not_sure_to_agree():
-    found = rater_agreement(np.arange(10) < 5, np.arange(10) < 5, np.random.default_rng(0))
-    assert found.raw.low < 0.75
-    assert found.alpha.low < 0.95
-    assert found.ac1.low < 0.95
-
-
-# --- retention
-
-
-def test_features_of_old_cases_are_deleted_and_the_rest_stays(queue, clock):
-    queue.enter([case(1), case(2)])
-    for who in ("ada", "bob"):
-        answered(queue, who, BLOCK)
-    held = queue.claim("cy").case.case_id
-    clock.on(days=10)
-    queue.enter([case(3)])
-    assert queue.expire_features(START + timedelta(days=5)) == 2
-    assert queue.expire_features(START + timedelta(days=5)) == 0
-    rows = {row["case_id"]: row for row in queue.store.export()["review_case"]}
-    assert [rows[case(n).case_id]["features"] is None for n in (1, 2, 3)] == [True, True, False]
-    assert rows[case(1).case_id]["row_digest"] == case(1).row_digest
-    closed = [rows[case(n).case_id]["label"] for n in (1, 2)]
-    assert sorted(closed, key=str) == [None, True]
-    with pytest.raises(UsageError):
-        queue.submit(held, "cy", ALLOW)
-    assert queue.claim("cy").case.case_id == case(3).case_id
-
-
-def test_what_people_wrote_goes_with_the_text_that_it_may_quote(queue, clock, tmp_path):
-    word, quote = "quicksilver-4711", replace(BLOCK, rationale="they wrote quicksilver-4711")
-    old = [case(n, features={"text": f"{n} {word} " + "x" * (n * 97)}) for n in range(60)]
-    queue.enter(old)
-    for one in old[:40]:
-        queue.answer(one.case_id, "ada", quote)
-        queue.answer(one.case_id, "bob", quote if one is old[0] else ALLOW)
-    for one in old[1:30]:
-        queue.adjudicate(one.case_id, "cy", quote)
-    queue.store.import_cases([imported("mine", features={"text": word})])
-    clock.on(days=1)
-    new = case(99, features={"text": "plumbago-12"})
-    queue.enter([new])
-    queue.answer(new.case_id, "ada", replace(BLOCK, rationale="plumbago-12, too"))
-    assert queue.expire_features(clock.now) == 61
-    assert {file.name for file in tmp_path.iterdir()} == {"governance.db"}
-    content = (tmp_path / "governance.db").read_bytes()
-    assert word.encode() not in content
-    assert content.count(b"plumbago-12") >= 2
-    kept = queue.store.export()
-    assert {row["decision"] for row in kept["adjudication"]} == {"block"}
-    assert [row["features"] for row in kept["reviewed_case"]] == [{}]
-    assert queue.expire_features(clock.now) == 0
-
-
-def imported(case_id, **changes):
-    told = {"reviewers": 2, "used_for_training": False, "reviewed_at": "2020"}
-    fields = {"name": "risk", "is_positive": True, "stratum": "all", "inclusion_probability": 1.0}
-    return {"case_id": case_id, "features": {"x": 1}, **fields, **told, **changes}
-
-
-def test_deleted_features_are_gone_from_the_file(queue, clock, tmp_path):
-    word = "quicksilver-4711"
-    queue.enter([case(1, features={"text": word})])
-    file = tmp_path / "governance.db"
-    assert word.encode() in file.read_bytes()
-    clock.on(days=1)
-    queue.expire_features(clock.now)
-    assert word.encode() not in file.read_bytes()
+# --- all together
 
 
 def test_whatever_people_do_a_case_keeps_its_rules(tmp_path):

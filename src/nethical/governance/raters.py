@@ -35,7 +35,8 @@ class RaterAgreement:
     Args:
         n: Cases that two people decided; those in which one was unsure are not among them.
         raw: Share that both decided alike, with 95 % bounds (two-sided).
-        alpha: Krippendorff's, likewise; 1 is full agreement, 0 what chance gives.
+        alpha: Krippendorff's, likewise; 1 is full agreement, 0 what chance gives; all NaN of one
+            case, and where every answer is of one class.
         ac1: Gwet's, likewise.
     """
 
@@ -89,10 +90,14 @@ def rater_agreement(
     exact = clopper_pearson(alike, n, level=1 - tail)
     alpha, ac1 = alpha_and_ac1(counts / n, n)
     drawn = alpha_and_ac1(rng.dirichlet(counts + 1 / CELLS, size=DRAWS), n)
-    bounds = [np.quantile(values, [tail, 1 - tail]) for values in drawn]
-    return RaterAgreement(
-        n,
-        exact,
-        Interval(float(alpha), float(bounds[0][0]), float(bounds[0][1])),
-        Interval(float(ac1), float(bounds[1][0]), float(bounds[1][1])),
-    )
+    told = float(alpha) if n > 1 else np.nan  # of one case every answer differs, or none
+    return RaterAgreement(n, exact, _interval(told, drawn[0]), _interval(float(ac1), drawn[1]))
+
+
+def _interval(estimate: float, drawn: Floats) -> Interval:
+    """Return an estimate with the bounds of its draws, which hold it; all NaN if it is unknown."""
+    if np.isnan(estimate):
+        return Interval(np.nan, np.nan, np.nan)
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    return Interval(estimate, min(float(low), estimate), max(float(high), estimate))
