@@ -304,7 +304,8 @@ class ConfigurationMoved(Fact):
 class ReviewsAsked(Fact):
     """Rows of the gate part went to people: of each kind how many there are, and were drawn.
 
-    ``drawn`` holds, for ``gray`` and ``audit``, rows seen, cases taken, and the probability at
+    ``drawn`` holds, for ``gray`` and ``audit`` (and ``disagreement`` with a model in shadow, and
+    ``critical``, where they were looked for), rows seen, cases taken, and the probability at
     which each row was taken; ``entered`` counts those that were not in the queue already.
     """
 

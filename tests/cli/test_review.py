@@ -361,3 +361,37 @@ def test_old_features_are_deleted(filled):
     (first, *_) = filled("review", "list", "--json").document["cases"]
     assert "the features are deleted" in filled("review", "list", first["case_id"]).out
     filled("review", "expire", "--days", "-1", code=2)
+
+
+# --- what people look at whatever the model said
+
+
+def test_reported_rows_are_asked_about_first_and_count_in_no_agreement(filled, models, tmp_path):
+    lines = (models / "june.csv").read_text().splitlines()
+    (tmp_path / "complaints.csv").write_text("\n".join([lines[0], *lines[-3:]]) + "\n")
+    words = ("review", "report", "complaints.csv", "--model", (models / "model").resolve())
+    told = filled(*words, "--severity", "emergency", "--json").document
+    assert told["entered"] + told["known"] == 3
+    assert told["severity"] == "EMERGENCY"
+    again = filled(*words, "--json").document
+    assert (again["entered"], again["known"]) == (0, 3)
+    claimed = filled("review", "claim", "--as", "ada", "--json").document
+    amounts = {float(line.split(",")[1]) for line in lines[-3:]}
+    assert claimed["case"]["features"]["amount"] in amounts
+    assert claimed["case"]["is_emergency"] is True
+    assert claimed["case"]["model"] is None
+
+
+def test_rows_that_a_model_in_shadow_decides_otherwise_are_asked_about(review, models):
+    train = ("train", "--model-type", "heuristic", "--data", models / "payments.csv")
+    first = review(*train, "--name", "payments", "--enable-phase89", "--json").document
+    other = ("--parameter", "penalty=40", "--num-samples", "600", "--seed", "5")
+    second = review(*train, "--name", "payments", "--enable-phase89", *other, "--json").document
+    config = second["governance"]["configuration_id"]
+    assert config != first["governance"]["configuration_id"]
+    review("govern", "move", config, "shadow", "--reason", "to compare")
+    words = ("-o", "scores.csv", "--review", "--json")
+    done = review("predict", first["model_id"], models / "june.csv", *words)
+    assert f"{second['model_id']} is in shadow" in done.err
+    drawn = done.document["review"]["drawn"]["disagreement"]
+    assert 0 < drawn["taken"] <= drawn["seen"] < 1500

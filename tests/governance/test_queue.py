@@ -70,6 +70,40 @@ def answered(queue, reviewer, answer):
 # --- cases come in
 
 
+def test_whoever_calls_a_waiting_case_more_severe_moves_it_forward(queue, clock):
+    queue.enter([case(1), case(2), case(3, severity=4)])
+    clock.on(hours=2)
+    found = queue.enter([case(2, source=Source.REPORTED, severity=5), case(1, severity=1)])
+    assert (found.new, found.known) == ({}, 2)
+    kept = {row["case_id"]: row for row in queue.store.export()["review_case"]}
+    urgent, first = kept[case(2).case_id], kept[case(1).case_id]
+    assert (urgent["severity"], urgent["source"], first["severity"]) == (5, "gray", 2)
+    assert urgent["due_at"] == "2026-01-01T03:00:00.000000Z"
+    assert [queue.claim(name).case.case_id for name in ("ada", "ben", "cleo")] == [
+        *[case(2).case_id] * 2,
+        case(3).case_id,
+    ]
+
+
+def test_a_decided_case_is_not_made_urgent_again(queue):
+    queue.enter([case(1)])
+    answered(queue, "ada", BLOCK)
+    answered(queue, "ben", BLOCK)
+    queue.enter([case(1, source=Source.REPORTED, severity=5)])
+    (kept,) = queue.store.export()["review_case"]
+    assert (kept["severity"], kept["state"]) == (2, "closed")
+
+
+def test_a_row_that_is_critical_and_drawn_is_of_the_sample_and_stays_critical(queue):
+    for number, first in ((1, Source.GRAY), (2, Source.CRITICAL)):
+        gray = case(number)
+        critical = case(number, source=Source.CRITICAL, stratum="critical", severity=5)
+        queue.enter([gray, critical] if first == Source.GRAY else [critical, gray])
+    for kept in queue.store.export()["review_case"]:
+        assert (kept["source"], kept["stratum"], kept["severity"]) == ("gray", "gray-near", 5)
+        assert kept["inclusion_probability"] == 0.4321
+
+
 def test_a_case_enters_once_with_two_slots_however_often_it_is_handed_in(queue):
     cases = [case(number) for number in range(3)]
     assert queue.enter(cases).new == {"gray": 3}

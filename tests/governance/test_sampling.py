@@ -12,7 +12,7 @@ import pytest
 from nethical.data.roles import RoleHints, infer
 from nethical.data.table import Table, normalise
 from nethical.decisions import DECISIONS, Thresholds, decide
-from nethical.errors import UsageError
+from nethical.errors import DataError, UsageError
 from nethical.governance.agreement import agreement
 from nethical.governance.answered import SAMPLED, agreement_with_people, answered_sample
 from nethical.governance.asking import ask_people
@@ -20,7 +20,7 @@ from nethical.governance.cases import plain
 from nethical.governance.queue import ReviewQueue
 from nethical.governance.releases import LabelReleases
 from nethical.governance.reviews import Answer, Case, Source
-from nethical.governance.sampling import CaseSampler, Rates, gray_severity
+from nethical.governance.sampling import CaseSampler, Rates, Watched, gray_severity
 from nethical.governance.store import GovernanceStore
 from nethical.keys import Keys
 from nethical.pipeline import train
@@ -66,6 +66,66 @@ def scored():
 
 
 # --- which rows
+
+
+class Other:
+    """A model that decides as another one does, but for rows of a small x."""
+
+    thresholds = THRESHOLDS
+
+    def __init__(self, y_proba, below):
+        self.y_proba, self.below = y_proba, below
+
+    def table(self, frame):
+        return frame["x"].to_numpy()
+
+    def probabilities(self, x):
+        p = self.y_proba[x.astype(int)]
+        return np.where(x < self.below, 1 - p, p)
+
+
+def test_rows_that_a_model_in_shadow_decides_otherwise_go_to_people_and_are_no_sample(scored):
+    table, y_proba = scored
+    by_x = np.zeros(N + 1)
+    by_x[table.frame["x"].to_numpy().astype(int)] = y_proba
+    watched = Watched(Other(by_x, below=101))
+    sampler = CaseSampler(MODEL, "model-7", KEY, Rates(most=60), watched)
+    sampler.look(table.frame, table, y_proba, decide(y_proba, THRESHOLDS))
+    told = sampler.drawn()[Source.DISAGREEMENT]
+    assert (told.seen, told.taken) == (100, 60)
+    disputed = [case for case in sampler.cases() if case.source == Source.DISAGREEMENT]
+    assert len(disputed) == 60
+    assert all(case.features["x"] <= 100 for case in disputed)
+    assert {case.severity for case in disputed} == {2}
+    others = [case for case in sampler.cases() if case.source in SAMPLED]
+    assert others == drawn(table, y_proba, rates=Rates(most=60)).cases()
+
+
+def test_what_the_table_calls_critical_is_reviewed_emergencies_first(scored):
+    table, y_proba = scored
+    words = np.array(["low", "Critical", "EMERGENCY", None], dtype=object)
+    severity = words[np.where(np.arange(N) < 30, 2, np.where(np.arange(N) < 100, 1, 3))]
+    frame = table.frame.append_column("how", pa.array(severity))
+    sampler = CaseSampler(MODEL, "model-7", KEY, Rates(most=40), Watched(None, "how"))
+    for part in (slice(0, 20), slice(20, N)):
+        piece = table.slice(part.start, part.stop - part.start)
+        codes = decide(y_proba[part], THRESHOLDS)
+        sampler.look(frame.slice(part.start, len(piece)), piece, y_proba[part], codes)
+    critical = [case for case in sampler.cases() if case.source == Source.CRITICAL]
+    assert sampler.drawn()[Source.CRITICAL].seen == 100
+    assert Counter(case.severity for case in critical) == {5: 30, 4: 10}
+    assert all("how" not in case.features for case in critical)
+
+
+@pytest.mark.parametrize("said", ["urgent", 0, 6, 2.5])
+def test_what_is_no_severity_is_told(scored, said):
+    table, y_proba = scored
+    frame = table.frame.append_column("how", pa.array([said] * N))
+    sampler = CaseSampler(MODEL, "model-7", KEY, None, Watched(None, "how"))
+    with pytest.raises(DataError, match="is no severity"):
+        sampler.look(frame, table, y_proba, decide(y_proba, THRESHOLDS))
+    with pytest.raises(DataError, match="there is no column 'how'"):
+        sampler.look(table.frame, table, y_proba, decide(y_proba, THRESHOLDS))
 
 
 def test_the_same_rows_are_drawn_again_in_any_order_and_in_any_pieces(scored):

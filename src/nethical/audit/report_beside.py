@@ -33,6 +33,12 @@ TITLES = {
     "promotion_decided": "The promotion gate had judged",
     "configuration_moved": "A configuration was put to another use",
 }
+ASKED = {
+    "gray": "Of the gray zone",
+    "audit": "Of the other rows",
+    "disagreement": "Decided otherwise in shadow",
+    "critical": "Of critical severity",
+}
 DRIFT_TONES = {"drift": Tone.BAD, "no_drift": Tone.GOOD}
 GATE_TONES = {"PASS": Tone.GOOD, "FAIL": Tone.BAD}
 
@@ -122,7 +128,9 @@ def _asked(one: Reading) -> Facts:
     """Return how many rows went to people, and how they were drawn."""
     drawn = one.part("drawn")
     told: list[tuple[str, Words]] = [("New cases for people", md.count(one.get("entered")))]
-    for kind, where in (("gray", "Of the gray zone"), ("audit", "Of the other rows")):
+    for kind, where in ASKED.items():
+        if kind not in drawn.document:
+            continue
         part = drawn.part(kind)
         taken, seen = md.count(part.get("taken")), md.count(part.get("seen"))
         share = md.number(part.get("inclusion_probability"))

@@ -314,15 +314,23 @@ def gate_line(line: dict[str, Any]) -> str:
     return f"{text} ({', '.join(told)})"
 
 
+ASKED_OF = {
+    "gray": "the gray zone",
+    "audit": "automatic decisions",
+    "disagreement": "those that the model in shadow decides otherwise",
+    "critical": "critical severity",
+}
+
+
 def asked_of_people(entered: int, drawn: dict[str, dict[str, Any]], most: int) -> str:
     """Return how many rows went to people, and why so many."""
     told = []
-    for kind, where in (("gray", "the gray zone"), ("audit", "automatic decisions")):
-        one = drawn[kind]
+    for kind, one in drawn.items():
+        where = ASKED_OF[kind]
         share = "" if one["taken"] == one["seen"] else f", each with {_share(one)}"
         told.append(f"{one['taken']:,} of {one['seen']:,} rows of {where}{share}")
     text = f"Review queue: {entered:,} new cases ({'; '.join(told)})"
-    if any(one["taken"] == most for one in drawn.values()):
+    if any(drawn[kind]["taken"] == most for kind in ("gray", "audit")):
         text += f"; {most:,} of a kind are enough to know the agreement"
     return text
 

@@ -62,7 +62,12 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse keeps this typ
         "--review-limit",
         type=int,
         metavar="N",
-        help="cases of each of the two kinds, at most (with --review)",
+        help="cases of each kind, at most (with --review)",
+    )
+    parser.add_argument(
+        "--severity-column",
+        metavar="COLUMN",
+        help="how severe each row is: critical ones are reviewed too (with --review)",
     )
     add_storage_flag(parser)
     parser.add_argument("--engine", help="not in this release")
@@ -87,7 +92,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
     bundle = registry_of(args.models_dir, args.key).verify(args.model)
     model = TrainedModel.from_files(bundle.files)
-    sampler = _sampler(args, model, bundle.model_id) if args.review else None
+    sampler = _sampler(args, model, bundle.model_id, console) if args.review else None
     reasons = REASONS if args.explain else 0
     history = History(model, args.state, args.late_labels) if args.state else None
     scored = predict(
@@ -119,6 +124,7 @@ def _check_review(args: argparse.Namespace) -> None:
     given = {
         "--review-rate": args.review_rate is not None,
         "--review-limit": args.review_limit is not None,
+        "--severity-column": args.severity_column is not None,
         "--phase89-storage": args.phase89_storage != DEFAULT_STORAGE,
     }
     lonely = next((flag for flag, is_given in given.items() if is_given), None)
@@ -126,18 +132,26 @@ def _check_review(args: argparse.Namespace) -> None:
         raise UsageError(f"{lonely} without --review", mend=f"pass --review, or leave {lonely} out")
 
 
-def _sampler(args: argparse.Namespace, model: TrainedModel, model_id: str) -> CaseSampler:
+def _sampler(
+    args: argparse.Namespace, model: TrainedModel, model_id: str, console: Console
+) -> CaseSampler:
     """Return what draws cases, once it is sure that the store can be used."""
-    from nethical.governance.sampling import AUDIT_RATE, MOST, CaseSampler, Rates
+    from nethical.governance.reporting import shadow_of
+    from nethical.governance.sampling import AUDIT_RATE, MOST, CaseSampler, Rates, Watched
     from nethical.keys import Keys, default_home
+    from nethical.trained import registry_of
 
     rates = Rates(
         audit=AUDIT_RATE if args.review_rate is None else args.review_rate,
         most=MOST if args.review_limit is None else args.review_limit,
     )
-    sampler = CaseSampler(model, model_id, Keys(default_home()).row_key(), rates)
-    _queue(args).store.check()
-    return sampler
+    store = _queue(args).store
+    store.check()
+    shadow = shadow_of(store, registry_of(args.models_dir, args.key), model)
+    if shadow is not None:
+        console.info(f"{shadow[0]} is in shadow: what it decides otherwise is reviewed")
+    watched = Watched(shadow and shadow[1], args.severity_column)
+    return CaseSampler(model, model_id, Keys(default_home()).row_key(), rates, watched)
 
 
 def _queue(args: argparse.Namespace) -> ReviewQueue:

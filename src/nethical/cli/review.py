@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["add_parser"]
 
 DECISIONS = ("allow", "block", "unsure")
+LEVELS = ("LOW", "MEDIUM", "HIGH", "CRITICAL", "EMERGENCY")
 STATES = ("open", "adjudicating", "closed")
 ROLES = ("viewer", "reviewer", "approver", "admin")
 
@@ -64,6 +65,28 @@ def _add_cases(actions: Any) -> None:  # noqa: ANN401 - argparse keeps this type
 
 def _add_exchange(actions: Any) -> None:  # noqa: ANN401 - argparse keeps this type private
     """Add what brings cases and labels in and out."""
+    report = actions.add_parser("report", help="let people look at rows, whatever the model said")
+    report.add_argument("file", metavar="TABLE", type=Path, help="a table file with the rows")
+    report.add_argument(
+        "--model", required=True, metavar="MODEL", help="what decided: a name or id"
+    )
+    report.add_argument(
+        "--severity",
+        default="HIGH",
+        type=str.upper,
+        choices=LEVELS,
+        metavar="LEVEL",
+        help=f"{', '.join(LEVELS)} (default: %(default)s)",
+    )
+    report.add_argument("--models-dir", type=Path, default=Path("models"), help="default: models")
+    report.add_argument(
+        "--key",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="a public key to believe for this call (repeatable)",
+    )
     imported = actions.add_parser("import", help="take in reviewed cases, or annotated tasks")
     imported.add_argument("file", metavar="FILE", type=Path, help="a table file, or JSON of tasks")
     imported.add_argument(
@@ -106,7 +129,7 @@ def _add_exchange(actions: Any) -> None:  # noqa: ANN401 - argparse keeps this t
     expire.add_argument(
         "--days", type=float, required=True, metavar="N", help="older than so many days"
     )
-    for parser in (imported, exported, release, expire):
+    for parser in (report, imported, exported, release, expire):
         add_person_flag(parser)
         _add_shared(parser)
 

@@ -191,6 +191,26 @@ def _interval(one: Interval) -> str:
 # --- in and out ------------------------------------------------------------------------------
 
 
+def _report(args: argparse.Namespace, queue: ReviewQueue, person: str, console: Console) -> Done:
+    from nethical.data import files
+    from nethical.governance.reporting import reported_cases
+    from nethical.governance.reviews import LEVELS
+    from nethical.keys import Keys, default_home
+    from nethical.trained import TrainedModel, registry_of
+
+    bundle = registry_of(args.models_dir, args.key).verify(args.model)
+    model = TrainedModel.from_files(bundle.files)
+    key = Keys(default_home()).row_key()
+    severity = LEVELS[args.severity]
+    cases = reported_cases(model, bundle.model_id, key, files.load(args.file), severity)
+    entered = queue.enter(cases)
+    new = sum(entered.new.values())
+    there = f", {entered.known:,} are in the queue already" if entered.known else ""
+    console.info(f"Review queue: {new:,} new cases of {model.name}, {args.severity}{there}")
+    told = {"name": model.name, "severity": args.severity, "entered": new, "known": entered.known}
+    return Done(told, {**told, "by": person})
+
+
 def _import(args: argparse.Namespace, queue: ReviewQueue, keys: Keys, console: Console) -> Done:
     if args.label_studio:
         return _import_tasks(args, queue, keys, console)
@@ -345,6 +365,7 @@ _ACTIONS = {
     "submit": _answer,
     "adjudicate": _answer,
     "stats": _stats,
+    "report": _report,
     "export": _export,
     "release": _release,
     "expire": _expire,

@@ -1,5 +1,8 @@
 """Cases come into the queue: each row once, with the chance at which all that was drawn had it.
 
+Whoever says that a row is more severe than it was thought to be moves it forward, as long as
+nobody's answer is in the way: severity never falls, and never tells what the model said.
+
 Tables are scored more than once, by another model or with another limit. Whether a row is drawn
 follows from its digest alone, so of all draws the widest one decides: a row is in the queue if
 its draw is below the largest of the shares that it was ever drawn at. That share is its
@@ -11,6 +14,7 @@ Reference:
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +41,7 @@ DUE = {
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 TENTHS = 10
+CHANGING = ("source", "stratum", "inclusion_probability", "severity", "rank", "due_at")
 AT_ONCE = 500  # ids in one question
 
 case_, slot_ = t.review_case, t.review_slot
@@ -66,14 +71,14 @@ def enter_cases(db: sa.Connection, cases: Iterable[Case], now: datetime) -> Ente
     changed = [
         {"which": case_id, **change}
         for case_id, row in known.items()
-        if (change := _change(row, given[case_id]))
+        if (change := {**_drawn(row, given[case_id]), **_urgent(row, given[case_id], now)})
     ]
     if changed:
         db.execute(
             case_.update()
             .where(case_.c.case_id == sa.bindparam("which"))
-            .values({name: sa.bindparam(name) for name in changed[0] if name != "which"}),
-            changed,
+            .values({name: sa.bindparam(name) for name in CHANGING}),
+            [{**_kept(known[change["which"]]), **change} for change in changed],
         )
     by_source: dict[str, int] = {}
     for case in fresh:
@@ -87,15 +92,19 @@ def _check(case: Case) -> None:
 
 
 def _wider(first: Case, second: Case) -> Case:
-    """Return the one of two entries of a row that was drawn, with the larger share."""
-    if first.source not in SAMPLED:
-        return second
+    """Return one entry out of two of a row: as it was drawn at the larger share, if it was."""
+    severity = max(first.severity, second.severity)
     is_wider = second.inclusion_probability >= first.inclusion_probability
-    return second if second.source in SAMPLED and is_wider else first
+    if first.source not in SAMPLED or (second.source in SAMPLED and is_wider):
+        return replace(second, severity=severity)
+    return replace(first, severity=severity)
 
 
 def _known(db: sa.Connection, ids: list[str]) -> dict[str, sa.Row[Any]]:
-    columns = (case_.c.case_id, case_.c.source, case_.c.stratum, case_.c.inclusion_probability)
+    columns = (
+        *(case_.c.case_id, case_.c.source, case_.c.stratum, case_.c.inclusion_probability),
+        *(case_.c.severity, case_.c.rank, case_.c.due_at, case_.c.state),
+    )
     found: dict[str, sa.Row[Any]] = {}
     for start in range(0, len(ids), AT_ONCE):
         query = sa.select(*columns).where(case_.c.case_id.in_(ids[start : start + AT_ONCE]))
@@ -103,14 +112,30 @@ def _known(db: sa.Connection, ids: list[str]) -> dict[str, sa.Row[Any]]:
     return found
 
 
-def _change(row: sa.Row[Any], case: Case) -> Mapping[str, Any] | None:
+def _kept(row: sa.Row[Any]) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in CHANGING}
+
+
+def _urgent(row: sa.Row[Any], case: Case, now: datetime) -> Mapping[str, Any]:
+    """Return what a higher severity changes of a case that is still open."""
+    if case.severity <= row.severity or row.state != State.OPEN:
+        return {}
+    due = now + DUE[case.severity]
+    return {
+        "severity": case.severity,
+        "rank": _rank(case, due),
+        "due_at": min(stamp(due), row.due_at),
+    }
+
+
+def _drawn(row: sa.Row[Any], case: Case) -> Mapping[str, Any]:
     """Return what a draw changes of a case that is there: its sample, and nothing people saw.
 
     A case that somebody reported is one of the sample as soon as its row is drawn: without it
     the sample would lack what people complain about.
     """
     if case.source not in SAMPLED:
-        return None
+        return {}
     drawn = case.inclusion_probability
     if row.source not in SAMPLED:
         return {
@@ -119,7 +144,7 @@ def _change(row: sa.Row[Any], case: Case) -> Mapping[str, Any] | None:
             "inclusion_probability": drawn,
         }
     if drawn <= row.inclusion_probability:
-        return None
+        return {}
     return {"source": row.source, "stratum": row.stratum, "inclusion_probability": drawn}
 
 

@@ -11,15 +11,17 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from nethical.canonical import canonical_json, digest
-from nethical.errors import UsageError
+from nethical.errors import DataError, UsageError
 from nethical.history import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "CRITICAL",
     "DECISIONS",
     "EMERGENCY",
+    "LEVELS",
     "SAMPLED",
     "SEVERITIES",
     "TAGS",
@@ -35,6 +37,7 @@ __all__ = [
     "State",
     "check_reviewer",
     "is_same_person",
+    "severity_of",
     "tenth",
 ]
 
@@ -45,7 +48,9 @@ TAGS = (
     *("correct_decision", "needs_clarification", "edge_case"),
 )
 SEVERITIES = {1: "LOW", 2: "MEDIUM", 3: "HIGH", 4: "CRITICAL", 5: "EMERGENCY"}
+CRITICAL = 4
 EMERGENCY = 5
+LEVELS = {name: level for level, name in SEVERITIES.items()}
 LONGEST_RATIONALE = 4000
 DIGITS = 16
 TENTHS = 10
@@ -287,6 +292,29 @@ class Entered:
 
     new: dict[str, int] = field(default_factory=dict)
     known: int = 0
+
+
+def severity_of(value: object) -> int:
+    """Return a severity as a table says it: as a word, or from 1 to 5; 0 where it says none.
+
+    Raises:
+        DataError: It is neither.
+
+    Example:
+        >>> [severity_of(value) for value in ("emergency", 4.0, None)]
+        [5, 4, 0]
+    """
+    if value is None or value != value:  # noqa: PLR0124 - a missing number
+        return 0
+    level = LEVELS.get(str(value).strip().upper())
+    if level is None and isinstance(value, int | float | str):
+        number = str(value).strip().removesuffix(".0")
+        level = int(number) if number in {str(each) for each in SEVERITIES} else None
+    if level is None:
+        raise DataError(
+            f"{str(value)[:40]!r} is no severity", mend=f"use {', '.join(LEVELS)}, or 1 to 5"
+        )
+    return level
 
 
 def is_same_person(one: str, other: str) -> bool:

@@ -62,7 +62,12 @@ def scatter(trials: Sequence[Tried], *, title: str) -> str:
         strokes(grid, "grid"),
         letters(beside, "muted", "end"),
         letters(below, "muted", "middle"),
-        words((plane.left + plane.right) / 2, plane.bottom + 44, "false positive rate", anchor="middle"),
+        words(
+            (plane.left + plane.right) / 2,
+            plane.bottom + 44,
+            "false positive rate",
+            anchor="middle",
+        ),
         marks("circle", [_mark(plane, one, RADIUS) for one in others], "negative"),
         marks("diamond", [_mark(plane, one, RADIUS + 2) for one in best], "positive"),
     ]
