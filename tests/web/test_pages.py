@@ -174,6 +174,15 @@ def test_a_report_that_cannot_be_read_is_told_in_the_list(site):
     assert vera.get("/drift/drift_20260101_000000").status_code == 422
 
 
+def test_a_report_of_a_time_that_is_none_is_shown_all_the_same(site):
+    folder = site.folder / "training_drift_reports"
+    told = {"generated_at": "0001-01-01T00:00:00+14:00", "drift_metrics": {"message": "odd"}}
+    (folder / "drift_20260101_000000.json").write_text(json.dumps(told))
+    answer = site.browser("vera").get("/drift")
+    assert answer.status_code == 200
+    assert "odd" in answer.text
+
+
 # --- configurations ------------------------------------------------------------------------------
 
 

@@ -253,6 +253,35 @@ def test_figures_are_for_approvers(site):
     site.enter("allow", "block")
     site.answer("ben", "allow")
     assert site.browser("ben").get("/review/figures").status_code == 403
-    text = site.browser("dan").get("/review/figures").text
-    assert "By stratum" in text
-    assert "gray-near" in text
+    assert "By stratum" in site.browser("dan").get("/review/figures").text
+
+
+def test_figures_tell_of_no_stratum_in_which_a_case_is_still_to_be_decided(site):
+    """Whoever may see them may be asked about it, or be its third person."""
+    case_id = secret_case(site, "block")
+    dan = site.browser("dan")
+    for name, word in (("ben", "block"), ("cleo", "allow")):
+        for path in ("/review/figures", "/api/v1/review/figures"):
+            answer = dan.get(path)
+            assert answer.status_code == 200
+            assert "gray-near" not in answer.text, path
+        site.answer(name, word)
+    assert dan.get("/api/v1/review/figures").json()["strata"] == {}
+    dan.send(f"/review/cases/{case_id}/adjudicate", decision="block")
+    assert "gray-near" in dan.get("/review/figures").text
+    (told,) = dan.get("/api/v1/review/figures").json()["strata"].items()
+    assert told[0] == "gray-near"
+    assert (told[1]["closed"], told[1]["labelled"], told[1]["alike"]["estimate"]) == (1, 1, 0.0)
+
+
+def test_the_run_that_asked_does_not_tell_of_which_kind_its_cases_are(site):
+    vera, kinds = site.browser("vera"), []
+    for run in vera.get("/api/v1/runs").json():
+        page = vera.get(f"/runs/{run['run_id']}").text
+        facts = vera.get(f"/api/v1/runs/{run['run_id']}").json()["facts"]
+        asked = [fact for fact in facts if fact["event_type"] == "reviews_asked"]
+        assert ("reviews asked" in page) == bool(asked)
+        assert "inclusion_probability" not in page
+        kinds += [key for fact in asked for key in fact]
+    assert "entered" in kinds
+    assert "drawn" not in kinds

@@ -103,6 +103,17 @@ def test_a_body_that_does_not_tell_its_size_is_cut_off_all_the_same(looked_at):
     assert answer.status_code == 413
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_length_that_is_told_in_two_ways_is_refused_and_the_connection_closed(looked_at, method):
+    """Where a proxy goes by the one and the server by the other, a second request hides in it."""
+    nobody = looked_at.browser()
+    both = {**nobody.origin, "content-length": "5", "transfer-encoding": "chunked"}
+    answer = nobody.client.request(method, "/sign-in", headers=both, content=b"0\r\n\r\n")
+    assert answer.status_code == 400
+    assert answer.headers["connection"] == "close"
+    check_headers(answer)
+
+
 def test_a_size_that_is_no_number_is_refused(looked_at):
     nobody = looked_at.browser()
     headers = {**nobody.origin, "content-length": "9" * 400}

@@ -46,8 +46,9 @@ def test_it_warns_where_others_can_reach_it(served):
 def test_it_answers_to_the_names_that_are_given(served):
     import httpx
 
-    server = served("--allowed-host", "Risk.example")
-    for host, status in (("risk.example", 200), ("evil.example", 400), ("localhost", 200)):
+    server = served("--allowed-host", "Risk.example", "--allowed-host", "2001:db8::7")
+    asked = {"risk.example": 200, "evil.example": 400, "localhost": 200, "[2001:DB8::7]:1": 200}
+    for host, status in asked.items():
         assert httpx.get(f"{server.url}/sign-in", headers={"host": host}).status_code == status
 
 
@@ -56,6 +57,8 @@ def test_it_answers_to_the_names_that_are_given(served):
     [
         (["--port", "70000"], "there is no port 70000"),
         (["--certificate", "x.pem"], "a certificate goes with its key"),
+        (["--allowed-host", "risk.example:8443"], "no browser asks for the host risk.example:8443"),
+        (["--allowed-host", "https://risk.example"], "no browser asks for the host https://risk"),
         (["--host", "203.0.113.1"], "cannot listen at 203.0.113.1"),
     ],
 )

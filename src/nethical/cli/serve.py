@@ -108,9 +108,14 @@ def _door(args: argparse.Namespace, console: Console) -> Door:
     """Return by which names the pages are reached, and warn where others could reach them."""
     from nethical.web.security import Door
 
-    hosts = {name.lower() for name in args.allowed_host}
-    if args.host not in LOOPBACK | EVERYWHERE:
-        hosts.add(f"[{args.host}]" if ":" in args.host else args.host.lower())
+    given = args.allowed_host + [args.host] * (args.host not in LOOPBACK | EVERYWHERE)
+    hosts = {_as_asked_for(name) for name in given}
+    for name in hosts:
+        if not Door(frozenset({name})).knows(name):
+            raise UsageError(
+                f"no browser asks for the host {name}",
+                mend="name it as it stands between // and / in an address, without a port",
+            )
     is_https = args.certificate is not None or args.behind_proxy
     if args.host not in LOOPBACK:
         how = "by https" if is_https else "without https: passwords can be read on the way"
@@ -118,6 +123,12 @@ def _door(args: argparse.Namespace, console: Console) -> Door:
         if not hosts:
             console.warn("only localhost is answered; name the host with --allowed-host NAME")
     return Door(frozenset(hosts), is_https)
+
+
+def _as_asked_for(name: str) -> str:
+    """Return a name as browsers send it: addresses of IPv6 in brackets, without a port."""
+    bare = name.lower().removeprefix("[").removesuffix("]")
+    return f"[{bare}]" if bare.count(":") > 1 else name.lower()
 
 
 def _desk(args: argparse.Namespace, console: Console) -> Any:  # noqa: ANN401 - a Desk, of the extra

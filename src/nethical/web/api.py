@@ -27,11 +27,12 @@ from nethical.web.api_models import (
     StateName,
     Word,
 )
+from nethical.web.closed_strata import closed_strata
 from nethical.web.pages_configurations import listed, one_configuration, searches, study_of
 from nethical.web.pages_drift import newest_reports, read_report
 from nethical.web.pages_models import bundle_of, documents_of, find_version
 from nethical.web.pages_review import answer_case, case_for, cases_for, claim_case, release_case
-from nethical.web.pages_runs import run_document, runs_of
+from nethical.web.pages_runs import run_document, runs_of, told_of
 
 __all__ = ["router"]
 
@@ -82,7 +83,7 @@ def run(visit: Visiting, run_id: Word) -> Document:
     found = next((each for each in runs_of(visit.desk) if each.run_id == run_id), None)
     if found is None:
         raise TurnedAwayError(404, "The log holds no such run.")
-    facts = [{"index": event.index, **event.document} for event in found.events]
+    facts = [{"index": event.index, **told_of(event)} for event in found.events]
     return {**run_document(found), "facts": facts}
 
 
@@ -162,8 +163,10 @@ def counts(visit: Visiting) -> dict[str, int]:
 
 @router.get(f"{V1}/review/figures")
 def figures(visit: Visiting) -> Document:
-    """Return how reviewing goes."""
-    return visit.desk.queue.stats().to_document()
+    """Return how reviewing goes; by stratum, of closed cases alone."""
+    queue = visit.desk.queue
+    strata = {name: one.to_document() for name, one in closed_strata(queue.store).items()}
+    return {**queue.stats().to_document(), "strata": strata}
 
 
 @router.get(f"{V1}/review/cases", response_model=list[ListedOut])

@@ -10,6 +10,7 @@ from nethical.errors import UsageError
 from nethical.governance.reviews import TAGS, Answer, CaseView, ListedCase, State
 from nethical.web.access import GuardedRoute, TurnedAwayError, Visit, Visiting
 from nethical.web.answers import answer_of, laid_out, typed
+from nethical.web.closed_strata import closed_strata
 from nethical.web.rendering import page, sentence
 
 __all__ = ["answer_case", "case_for", "cases_for", "claim_case", "release_case", "router"]
@@ -107,7 +108,8 @@ def cases(visit: Visiting, state: str = "", number: str = "1") -> Response:
 @router.get("/review/figures", include_in_schema=False)
 def figures(visit: Visiting) -> Response:
     """Show how reviewing goes."""
-    return page(visit, "figures", figures=visit.desk.queue.stats())
+    queue = visit.desk.queue
+    return page(visit, "figures", figures=queue.stats(), strata=closed_strata(queue.store))
 
 
 @router.post("/review/claim", include_in_schema=False)

@@ -15,13 +15,16 @@ from nethical.web.access import GuardedRoute, TurnedAwayError, Visit, Visiting
 from nethical.web.desk import Desk
 from nethical.web.rendering import page
 
-__all__ = ["has_log", "router", "run_document", "runs_of"]
+__all__ = ["has_log", "router", "run_document", "runs_of", "told_of"]
 
 router = APIRouter(route_class=GuardedRoute)
 
 ONE_AT_A_TIME = Lock()
 OWN = {"event_type", "run_id", "timestamp"}
 MOST_FAULTS = 50
+# Of what kinds the cases of a run are, for who reads it may be asked about them: where all are of
+# one kind that is what the model said of each. The log has it, and `nethical audit show` tells it.
+UNTOLD = {"reviews_asked": {"drawn"}}
 BRIEF = 120
 
 
@@ -110,13 +113,19 @@ def run(visit: Visiting, run_id: str) -> Response:
             "at": event.at,
             "after": seconds_between(begun, event.at),
             "kind": event.event_type,
-            "told": {k: v for k, v in event.document.items() if k not in OWN},
+            "told": {k: v for k, v in told_of(event).items() if k not in OWN},
             "brief": _brief(event),
             "leaf_hash": event.leaf_hash.hex(),
         }
         for event in found.events
     ]
     return page(visit, "run", run=run_document(found), facts=facts)
+
+
+def told_of(event: Event) -> dict[str, Any]:
+    """Return what pages tell of a fact."""
+    untold = UNTOLD.get(event.event_type, set())
+    return {key: value for key, value in event.document.items() if key not in untold}
 
 
 def _brief(event: Event) -> str:

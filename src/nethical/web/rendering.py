@@ -108,9 +108,9 @@ def _moment(text: object) -> Markup | str:
     """Return a time of the store as people write it."""
     try:
         found = datetime.fromisoformat(str(text))
-    except ValueError:
+        found = found.astimezone(UTC) if found.tzinfo else found
+    except (ValueError, OverflowError):  # the first hours of the year 1 have no UTC
         return "unknown"
-    found = found.astimezone(UTC) if found.tzinfo else found
     return Markup('<time datetime="{}Z">{}</time>').format(
         f"{found:%Y-%m-%dT%H:%M:%S}", f"{found:%Y-%m-%d %H:%M}"
     )

@@ -138,6 +138,9 @@ class Guard:
         found = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
         if len(found) != 1 or not self.door.knows(found[0]):
             return 400, "This host is not known here."
+        given = {name for name, _ in scope["headers"]}
+        if {b"content-length", b"transfer-encoding"} <= given:  # a proxy may go by the other one
+            return 400, "This tells its length in two ways."
         if scope["method"] in SAFE:
             return None
         origins = [v.decode("latin-1") for name, v in scope["headers"] if name == b"origin"]
@@ -204,7 +207,7 @@ async def _refuse(scope: Scope, send: Send, status: int, why: str) -> None:
             f"<p>{escape(why)}</p></html>"
         ).encode()
     headers = [(b"content-type", kind), (b"content-length", str(len(content)).encode())]
-    if status in {408, 413}:
+    if status in {400, 408, 413}:
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": content})
