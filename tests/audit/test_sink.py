@@ -145,6 +145,60 @@ def test_a_run_that_died_is_ended_by_the_next_one(folder, keys):
     assert (folder / "latest").readlink().name == run.run_id
 
 
+def test_the_very_first_run_may_die_before_its_first_fact(folder, keys):
+    dead, run = Run(), Run()
+    sink = AuditSink(folder, keys)
+    sink._begin(dead.run_id)
+    os.close(sink._held.descriptor)
+    with AuditSink(folder, keys) as after:
+        record(after, run)
+    assert run_ids(LogReader(folder / "log")) == [run.run_id]
+    assert not (folder / "runs" / dead.run_id).exists()
+
+
+@pytest.mark.parametrize("name", ["zzz", "run_2026", "run_20260101T000000Z_abcdef"])
+def test_a_lock_that_somebody_put_there_stops_no_run(folder, keys, name):
+    with AuditSink(folder, keys) as sink:
+        record(sink, Run())
+    (folder / "runs" / name).mkdir()
+    (folder / "runs" / name / "lock").write_text("[" * 60_000)
+    run = Run()
+    with AuditSink(folder, keys) as sink:
+        record(sink, run)
+    found = find_run(LogReader(folder / "log"), run.run_id)
+    assert [event.event_type for event in found.events] == ["training_start", "run_ended"]
+    assert len(run_ids(LogReader(folder / "log"))) == 2
+
+
+def test_a_run_whose_log_stopped_is_ended_by_the_next_one(folder, keys):
+    stopped = Run()
+    pending = folder / "log" / "pending"
+    with AuditSink(folder, keys) as sink:
+        record(sink, stopped)
+        pending.rename(folder / "away")
+        with pytest.raises(IntegrityError, match="missing"):
+            sink.record(Warned("careful"), run_id=stopped.run_id, at=now())
+    (folder / "away").rename(pending)
+    with AuditSink(folder, keys) as after:
+        record(after, Run())
+    assert find_run(LogReader(folder / "log"), stopped.run_id).outcome == "aborted"
+
+
+def test_views_that_could_not_be_written_are_written_by_the_next_run(folder, keys):
+    full = Run()
+    views = folder / "runs" / full.run_id
+    sink = AuditSink(folder, keys)
+    record(sink, full)
+    (views / "training_summary.json").mkdir()
+    with pytest.raises(StorageError, match="directory"):
+        sink.__exit__(None, None, None)
+    (views / "training_summary.json").rmdir()
+    with AuditSink(folder, keys) as after:
+        record(after, Run())
+    assert json.loads((views / "training_summary.json").read_text())["outcome"] == "completed"
+    assert not (views / "lock").exists()
+
+
 def test_a_run_that_goes_on_is_not_declared_dead(folder, keys):
     with AuditSink(folder, keys) as one, AuditSink(folder, keys) as two:
         first, second = Run(), Run()

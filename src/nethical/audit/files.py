@@ -89,7 +89,7 @@ class Folder:
         A log that was copied without its lock, or that may not be opened, has no writer here.
         """
         try:
-            descriptor = os.open(f"{self._root}/lock", os.O_RDONLY | os.O_NOFOLLOW)
+            descriptor = os.open(f"{self._root}/lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
             yield
             return

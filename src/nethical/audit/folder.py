@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nethical import durable
+from nethical.audit.files import Folder
+from nethical.audit.runs import is_run_id
 from nethical.errors import IntegrityError, StorageError
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-__all__ = ["AuditFolder", "Dead", "Held"]
+__all__ = ["AuditFolder", "Dead", "Held", "listed"]
 
 FORMAT, VERSION = "nethical-audit", 1
 SUMMARY = "training_summary.json"
@@ -44,10 +46,18 @@ class Held:
     path: Path
     descriptor: int
 
-    def release(self) -> None:
-        """Let go of the run, which has ended: nobody finds it dead any more."""
-        (self.path / _LOCK).unlink(missing_ok=True)
-        os.close(self.descriptor)
+    def release(self, *, ended: bool) -> None:
+        """Let go of the run.
+
+        Args:
+            ended: Whether its end is logged and its views are written. Otherwise the next run
+                finds it dead, and does that.
+        """
+        try:
+            if ended:
+                (self.path / _LOCK).unlink(missing_ok=True)
+        finally:
+            os.close(self.descriptor)
 
 
 @dataclass(frozen=True)
@@ -75,20 +85,16 @@ class AuditFolder:
 
         Raises:
             IntegrityError: A newer release wrote it, or one before there was a log.
+            StorageError: It cannot be read.
         """
-        try:
-            with (self.path / "format.json").open("rb") as file:
-                found = json.loads(file.read(_LARGEST))
-            version = found["version"] if found["format"] == FORMAT else None
-        except FileNotFoundError:
+        content = Folder(self.path).read("format.json", _LARGEST)
+        if content is None:
             self._check_not_older()
             return
-        except OSError as error:
-            raise StorageError(
-                f"cannot read {self.path / 'format.json'}: {error.strerror or error}",
-                mend="check the path and its permissions",
-            ) from error
-        except (ValueError, KeyError, TypeError):
+        try:
+            found = json.loads(content)
+            version = found["version"] if found["format"] == FORMAT else None
+        except (ValueError, KeyError, TypeError, RecursionError):
             version = None
         if version != VERSION:
             told = f"version {version}" if isinstance(version, int) else "no version"
@@ -102,7 +108,7 @@ class AuditFolder:
         """Refuse the chunk files of releases that kept no log."""
         if self.log_path.exists() or not self.path.is_dir():
             return
-        names = sorted(entry.name for entry in self.path.iterdir() if not entry.is_symlink())
+        names = sorted(p.name for p in listed(self.path) if not p.is_symlink())
         older = [name for name in names if name == SUMMARY or name.startswith("chunk_")]
         if older:
             raise IntegrityError(
@@ -169,7 +175,7 @@ class AuditFolder:
     def _locked_runs(self) -> Iterator[Path]:
         with os.scandir(self.runs) as entries:
             for entry in entries:
-                if os.path.lexists(f"{entry.path}/{_LOCK}"):
+                if is_run_id(entry.name) and os.path.lexists(f"{entry.path}/{_LOCK}"):
                     yield self.runs / entry.name
 
     def link_latest(self, run_id: str, chunk: str) -> None:
@@ -184,9 +190,16 @@ class AuditFolder:
 
     def run_folders(self) -> list[Path]:
         """Return the folders of runs, by name."""
-        if not self.runs.is_dir():
-            return []
-        return sorted(path for path in self.runs.iterdir() if path.is_dir())
+        return [path for path in listed(self.runs) if path.is_dir()]
+
+
+def listed(folder: Path) -> list[Path]:
+    """Return what lies in a folder, by name; nothing when it is not there.
+
+    Raises:
+        StorageError: It cannot be read.
+    """
+    return [folder / name for name in sorted(Folder(folder).names("."))]
 
 
 def _opened(path: Path) -> int:
@@ -210,6 +223,6 @@ def _taken(descriptor: int) -> bool:
 def _first_index(descriptor: int) -> int:
     try:
         first = json.loads(os.pread(descriptor, _LARGEST, 0))["first_index"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return 0
     return first if isinstance(first, int) and first >= 0 else 0

@@ -9,6 +9,7 @@ an entry is missing shows.
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ __all__ = [
     "events",
     "events_digest",
     "find_run",
+    "is_run_id",
     "run_ids",
 ]
 
@@ -39,6 +41,7 @@ IN_ORDER = (
 )
 ENDS = ("run_ended", "training_aborted")
 LATEST = "latest"
+_RUN_ID = re.compile(r"run_[0-9]{8}T[0-9]{6}Z_[0-9a-f]{6}")
 
 
 @dataclass(frozen=True)
@@ -124,28 +127,43 @@ def events(
                 yield Event(index, entry, document)
 
 
+def is_run_id(text: object) -> bool:
+    """Return whether a value is the id of a run, as runs name themselves.
+
+    Example:
+        >>> is_run_id("run_20260101T000000Z_0a1b2c"), is_run_id("run_../x")
+        (True, False)
+    """
+    return isinstance(text, str) and bool(_RUN_ID.fullmatch(text))
+
+
 def run_ids(reader: LogReader) -> list[str]:
     """Return the ids of the runs in a log, in the order in which they began."""
     begun = events(reader.entries(), 0, holding=[b'"event_type":"training_start"'])
-    found = [str(e.document.get("run_id")) for e in begun if e.event_type == IN_ORDER[0]]
+    found = [
+        str(event.document["run_id"])
+        for event in begun
+        if event.event_type == IN_ORDER[0] and is_run_id(event.document.get("run_id"))
+    ]
     return list(dict.fromkeys(found))
 
 
-def find_run(reader: LogReader, reference: str = LATEST, *, first: int = 0) -> LoggedRun:
+def find_run(reader: LogReader, reference: str = LATEST, *, first: int | None = None) -> LoggedRun:
     """Return a run of a log.
 
     Args:
         reader: Reads the log.
         reference: Its id, the beginning of it, or ``latest``.
-        first: Look from this index on.
+        first: Look from this index on, for a whole id only.
 
     Raises:
         UsageError: There is no such run, or several.
+        IntegrityError: Nothing of the run is there from ``first`` on.
     """
     run_id = reference
-    if first == 0:
+    if first is None:
         run_id = _named(run_ids(reader), reference)
-    found = events(reader.entries(first), first, holding=[f'"{run_id}"'.encode()])
+    found = events(reader.entries(first or 0), first or 0, holding=[f'"{run_id}"'.encode()])
     of_run = tuple(event for event in found if event.document.get("run_id") == run_id)
     if not of_run:
         raise IntegrityError(
@@ -158,7 +176,8 @@ def all_runs(reader: LogReader) -> list[LoggedRun]:
     """Return the runs of a log in the order in which they began; reads the log once."""
     found: dict[str, list[Event]] = {}
     for event in events(reader.entries(), 0, holding=[b'"event_type":', b'"run_id":"run_']):
-        found.setdefault(str(event.document["run_id"]), []).append(event)
+        if is_run_id(event.document.get("run_id")):  # an operation may tell of a run inside it
+            found.setdefault(str(event.document["run_id"]), []).append(event)
     return [LoggedRun(run_id, tuple(of_run)) for run_id, of_run in found.items()]
 
 

@@ -88,6 +88,7 @@ class AuditSink:
         self._held: Held | None = None
         self._events: list[Event] = []
         self._run_id = ""
+        self._has_ended = False
 
     def __enter__(self) -> Self:
         """Return the sink."""
@@ -101,7 +102,7 @@ class AuditSink:
             self._end(error)
         finally:
             if self._held is not None:
-                self._held.release()
+                self._held.release(ended=self._has_ended)
 
     def record(self, fact: Fact, *, run_id: str, at: datetime) -> None:
         """Log a fact; it is on the disk when this returns.
@@ -173,6 +174,7 @@ class AuditSink:
             reader = LogReader(self.folder.log_path, self.log.key)
             write_views(self.folder.runs / self._run_id, run, reader)
             self.folder.link_latest(self._run_id, chunk_name(run))
+        self._has_ended = True
         kept = []
         for anchor in self._anchors if error is None else ():
             outside.keep(anchor, reader.note, self.log.key)
