@@ -265,7 +265,7 @@ def test_a_missing_event_shows_though_the_log_is_sound(folder, keys):
     found = verified(folder, keys).examined
     assert [fault.kind for fault in found.faults] == ["incomplete", "incomplete"]
     assert "ended after 7 events; here are 1" in found.faults[0].what
-    assert [warning.kind for warning in found.warnings] == ["clock"]
+    assert [warning.kind for warning in found.warnings] == ["clock", "missing"]
 
 
 def test_a_run_that_reads_further_tables_is_whole(folder, keys, tmp_path):

@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-__all__ = ["AuditFolder", "Dead", "Held", "listed"]
+__all__ = ["LOCK", "AuditFolder", "Dead", "Held", "listed"]
 
 FORMAT, VERSION = "nethical-audit", 1
 SUMMARY = "training_summary.json"
 CHUNK = re.compile(r"chunk_\d{8}_\d{6}_\d{1,6}\.json")
-_LOCK = "lock"
+LOCK = "lock"
 _LARGEST = 1 << 16
 
 
@@ -55,7 +55,7 @@ class Held:
         """
         try:
             if ended:
-                (self.path / _LOCK).unlink(missing_ok=True)
+                (self.path / LOCK).unlink(missing_ok=True)
         finally:
             os.close(self.descriptor)
 
@@ -144,12 +144,12 @@ class AuditFolder:
         """
         path = self.runs / run_id
         durable.make_folder(path)
-        durable.write(path / _LOCK, f'{{"first_index": {first_index}}}\n'.encode())
-        descriptor = _opened(path / _LOCK)
+        durable.write(path / LOCK, f'{{"first_index": {first_index}}}\n'.encode())
+        descriptor = _opened(path / LOCK)
         if not _taken(descriptor):
             os.close(descriptor)
             raise StorageError(
-                f"another process holds {path / _LOCK}", mend="end it, then run again"
+                f"another process holds {path / LOCK}", mend="end it, then run again"
             )
         return Held(path, descriptor)
 
@@ -157,7 +157,7 @@ class AuditFolder:
         """Return the runs whose lock nobody holds any more; hold the folder's lock."""
         found = []
         for path in self._locked_runs():
-            descriptor = _opened(path / _LOCK)
+            descriptor = _opened(path / LOCK)
             try:
                 if _taken(descriptor):
                     found.append(Dead(path.name, _first_index(descriptor)))
@@ -168,14 +168,14 @@ class AuditFolder:
     def bury(self, dead: Dead) -> None:
         """Remove the lock of a dead run, and its folder if nothing else is in it."""
         path = self.runs / dead.run_id
-        (path / _LOCK).unlink(missing_ok=True)
+        (path / LOCK).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # views of it are there to stay
             path.rmdir()
 
     def _locked_runs(self) -> Iterator[Path]:
         with os.scandir(self.runs) as entries:
             for entry in entries:
-                if is_run_id(entry.name) and os.path.lexists(f"{entry.path}/{_LOCK}"):
+                if is_run_id(entry.name) and os.path.lexists(f"{entry.path}/{LOCK}"):
                     yield self.runs / entry.name
 
     def link_latest(self, run_id: str, chunk: str) -> None:
@@ -190,7 +190,7 @@ class AuditFolder:
 
     def run_folders(self) -> list[Path]:
         """Return the folders of runs, by name."""
-        return [path for path in listed(self.runs) if path.is_dir()]
+        return [path for path in listed(self.runs) if os.path.isdir(path)]  # noqa: PTH112 - never raises
 
 
 def listed(folder: Path) -> list[Path]:

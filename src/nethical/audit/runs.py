@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from nethical.audit.entries import decode_entry
@@ -148,13 +149,16 @@ def run_ids(reader: LogReader) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def find_run(reader: LogReader, reference: str = LATEST, *, first: int | None = None) -> LoggedRun:
+def find_run(
+    reader: LogReader, reference: str = LATEST, *, first: int | None = None, last: int | None = None
+) -> LoggedRun:
     """Return a run of a log.
 
     Args:
         reader: Reads the log.
         reference: Its id, the beginning of it, or ``latest``.
         first: Look from this index on, for a whole id only.
+        last: Look up to this index.
 
     Raises:
         UsageError: There is no such run, or several.
@@ -163,7 +167,9 @@ def find_run(reader: LogReader, reference: str = LATEST, *, first: int | None = 
     run_id = reference
     if first is None:
         run_id = _named(run_ids(reader), reference)
-    found = events(reader.entries(first or 0), first or 0, holding=[f'"{run_id}"'.encode()])
+    begin = first or 0
+    entries = islice(reader.entries(begin), None if last is None else last - begin + 1)
+    found = events(entries, begin, holding=[f'"{run_id}"'.encode()])
     of_run = tuple(event for event in found if event.document.get("run_id") == run_id)
     if not of_run:
         raise IntegrityError(

@@ -7,23 +7,21 @@ that it is all that was ever signed, only checkpoints that were kept elsewhere c
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from nethical.audit.anchors import known
-from nethical.audit.checkpoint import open_checkpoint, read_checkpoint
+from nethical.audit.checkpoint import read_checkpoint
 from nethical.audit.examine import examine
 from nethical.audit.files import Folder
-from nethical.audit.folder import CHUNK, SUMMARY, AuditFolder
+from nethical.audit.folder import AuditFolder
 from nethical.audit.merkle import leaf_hash
 from nethical.audit.notes import VerifierKey
-from nethical.audit.proofs import TlogProof
-from nethical.audit.rotation import believed_keys, open_log, signer
-from nethical.audit.runs import ENDS, IN_ORDER, LoggedRun, events
-from nethical.audit.views import LARGE, RECEIPT, Head, receipt_event, views
-from nethical.errors import IntegrityError, NethicalError, UsageError
+from nethical.audit.rotation import believed_keys, open_log
+from nethical.audit.runs import ENDS, IN_ORDER, events, is_run_id
+from nethical.audit.stored_views import Span, StoredViews
+from nethical.errors import IntegrityError, StorageError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,12 +29,11 @@ if TYPE_CHECKING:
 
     from nethical.audit.anchors import Anchor
     from nethical.audit.faults import Examined
-    from nethical.audit.reading import LogReader
     from nethical.keys import Keys
 
 __all__ = ["Verified", "believed", "located", "verify", "vkey_of"]
 
-_LARGEST_VIEW = 1 << 28
+_LARGEST_KEY_FILE = 1 << 16
 
 
 @dataclass
@@ -85,8 +82,9 @@ def located(path: Path) -> tuple[AuditFolder | None, Path]:
 
     Raises:
         IntegrityError: It is a folder of another format.
+        StorageError: It cannot be read.
     """
-    if (path / "checkpoint").exists() and not (path / "log").exists():
+    if os.path.lexists(path / "checkpoint") and not os.path.lexists(path / "log"):
         return None, path
     folder = AuditFolder(path)
     folder.check_format()
@@ -98,16 +96,23 @@ def vkey_of(text: str) -> VerifierKey:
 
     Raises:
         UsageError: It is neither.
+        StorageError: The file cannot be read.
     """
     from pathlib import Path
 
     try:
         return VerifierKey.from_vkey(text)
     except UsageError:
-        file = Path(text)
-        if "\n" in text or not file.is_file():
+        if not os.path.isfile(text):  # noqa: PTH113 - of what is no path at all, too
             raise
-        return VerifierKey.from_vkey(file.read_text(encoding="utf-8", errors="replace"))
+    try:
+        with Path(text).open(encoding="utf-8", errors="replace") as file:
+            return VerifierKey.from_vkey(file.read(_LARGEST_KEY_FILE))
+    except OSError as error:
+        raise StorageError(
+            f"cannot read the key file {text}: {error.strerror or error}",
+            mend="check its permissions, or give the key itself",
+        ) from error
 
 
 def believed(log_path: Path, keys: Keys, named: Sequence[str]) -> list[VerifierKey]:
@@ -124,7 +129,13 @@ def believed(log_path: Path, keys: Keys, named: Sequence[str]) -> list[VerifierK
     trusted = [VerifierKey.from_vkey(line) for line in keys.trusted_log_keys()]
     found = [key for key in trusted if key.name == origin]
     if origin:
-        found += [VerifierKey.of(origin, key) for key in keys.log_keys()]
+        try:
+            found += [VerifierKey.of(origin, key) for key in keys.log_keys()]
+        except UsageError as error:  # what stands in the log is nobody's wrong usage
+            raise IntegrityError(
+                f"{log_path / 'checkpoint'}: {error.what}",
+                mend="restore the file from a copy of the log",
+            ) from error
     if note and not found:
         raise IntegrityError(
             f"no key of the log {origin} is believed here, so nothing says that it is that log",
@@ -156,7 +167,8 @@ def verify(path: Path, keys: Sequence[VerifierKey], anchors: Sequence[Anchor] = 
     is_sound = found.sound
     runs.check(found)
     if folder is not None and is_sound:
-        _check_views(folder, reader, runs.runs, every, found)
+        spans = {name: Span(run.first, run.last, run.outcome) for name, run in runs.runs.items()}
+        StoredViews(folder, every, found).check(spans)
     return Verified(found, len(runs.runs), len(kept))
 
 
@@ -171,7 +183,12 @@ class _Runs:
     def each(self, first: int, entries: Sequence[bytes]) -> None:
         """Take in entries from an index on."""
         for event in events(entries, first, holding=[b'"event_type":', b'"run_id":"run_']):
-            run_id = str(event.document.get("run_id"))
+            run_id = event.document.get("run_id")
+            if not isinstance(run_id, str):
+                continue  # an operation that tells of a run
+            if not is_run_id(run_id):
+                self._faults.append((event.index, f"{run_id[:80]!r} is not the id of a run"))
+                continue
             run = self.runs.setdefault(run_id, _Run(event.index))
             kind, at = event.event_type, event.at
             if run.outcome is not None:
@@ -210,110 +227,3 @@ class _Runs:
             if run.outcome is None:
                 what = f"{run_id} has not ended: it is going on, or the next run says it died"
                 found.warn("log", run.last, "not ended", what)
-
-
-def _check_views(
-    folder: AuditFolder,
-    reader: LogReader,
-    runs: dict[str, _Run],
-    keys: Sequence[VerifierKey],
-    found: Examined,
-) -> None:
-    """Compare the views of each run with what the log says."""
-    for path in folder.run_folders():
-        name = f"runs/{path.name}"
-        run = runs.get(path.name)
-        if run is None:
-            found.warn(name, None, "stray", "the log holds no such run")
-            continue
-        if run.outcome is None:
-            continue
-        entries = islice(reader.entries(run.first), run.last - run.first + 1)
-        holding = [f'"{path.name}"'.encode()]
-        told = events(entries, run.first, holding=holding)
-        logged = LoggedRun(
-            path.name, tuple(e for e in told if e.document.get("run_id") == path.name)
-        )
-        _check_run(path, name, logged, keys, found)
-    _check_links(folder, found)
-
-
-def _check_run(
-    path: Path, name: str, run: LoggedRun, keys: Sequence[VerifierKey], found: Examined
-) -> None:
-    index = run.events[0].index
-    content = _read(path / SUMMARY)
-    if content is None:
-        found.warn(f"{name}/{SUMMARY}", index, "missing", "it can be written again from the log")
-        return
-    try:
-        note = json.loads(content)["checkpoint"].encode()
-        head = Head(_opened(note, keys), note)
-        expected = views(run, head)
-    except (ValueError, KeyError, TypeError, AttributeError, NethicalError) as error:
-        found.fault(f"{name}/{SUMMARY}", index, "changed", f"it holds no checkpoint: {error}")
-        return
-    if head.checkpoint.tree_size <= run.events[-1].index:
-        found.fault(f"{name}/{SUMMARY}", index, "changed", "its checkpoint is before its end")
-    for file, right in expected.items():
-        stored = _read(path / file)
-        if stored is None:
-            found.warn(f"{name}/{file}", index, "missing", "it can be written again from the log")
-        elif stored != right:
-            found.fault(f"{name}/{file}", index, "changed", "it is not what the log says")
-    _check_receipt(path, name, run, keys, found)
-    for large in sorted((path / LARGE).glob("*")):
-        stored = _read(large)
-        if stored is None or hashlib.sha256(stored).hexdigest() != large.name.split(".")[0]:
-            found.fault(f"{name}/{LARGE}/{large.name}", index, "changed", "not of its digest")
-
-
-def _check_receipt(
-    path: Path, name: str, run: LoggedRun, keys: Sequence[VerifierKey], found: Examined
-) -> None:
-    content = _read(path / RECEIPT)
-    event = receipt_event(run)
-    if content is None:
-        found.warn(f"{name}/{RECEIPT}", event.index, "missing", "ask for it: nethical audit prove")
-        return
-    try:
-        proof = TlogProof.from_bytes(content)
-        if proof.index != event.index or proof.extra != event.entry:
-            raise IntegrityError("it is the receipt of another entry", mend="")
-        errors = [error for key in keys if (error := _refusal(proof, event.entry, key))]
-        if len(errors) == len(keys):
-            raise errors[0]
-    except IntegrityError as error:
-        found.fault(f"{name}/{RECEIPT}", event.index, "changed", error.what)
-
-
-def _refusal(proof: TlogProof, entry: bytes, key: VerifierKey) -> IntegrityError | None:
-    try:
-        proof.verify(entry, key)
-    except IntegrityError as error:
-        return error
-    return None
-
-
-def _opened(note: bytes, keys: Sequence[VerifierKey]) -> Any:  # noqa: ANN401 - a checkpoint
-    key = signer(note, keys)
-    if key is None:
-        raise IntegrityError("no believed key signed it", mend="")
-    return open_checkpoint(note, key)
-
-
-def _check_links(folder: AuditFolder, found: Examined) -> None:
-    """Warn where what scripts read at the top is not a link to a view that was checked."""
-    for path in sorted(folder.path.iterdir()):
-        if path.name == SUMMARY or CHUNK.fullmatch(path.name):
-            if not path.is_symlink() or str(path.readlink()) != f"latest/{path.name}":
-                what = "it is not the link through latest that belongs there"
-                found.fault(path.name, None, "changed", what)
-        elif path.name == "latest" and (
-            not path.is_symlink() or not str(path.readlink()).startswith("runs/")
-        ):
-            found.fault(path.name, None, "changed", "it is not a link to a run")
-
-
-def _read(path: Path) -> bytes | None:
-    return Folder(path.parent).read(path.name, _LARGEST_VIEW)
