@@ -222,7 +222,7 @@ def every_page(site, page):
         found.append(page.locator(f"td a[href^='{beginning}']").first.get_attribute("href"))
     page.goto("/models")
     page.get_by_role("button", name="Compare the two").click()
-    return [*found, page.url, "/people", "/review/figures"]
+    return [*found, page.url, "/people", "/account", "/review/figures"]
 
 
 def test_no_page_is_wider_than_a_phone(site, visit):
@@ -231,6 +231,28 @@ def test_no_page_is_wider_than_a_phone(site, visit):
         page.goto(path)
         width = page.evaluate("document.documentElement.scrollWidth")
         assert width <= NARROW["width"], (path, width)
+
+
+def test_on_a_phone_what_is_changed_of_a_person_has_the_width_of_the_page(visit):
+    page = visit("ada", viewport=NARROW).page
+    page.goto("/people")
+    page.get_by_text("Change ben").click()
+    for label in ("Role", "New password", "The same again"):
+        field = page.locator("details[open]").get_by_label(label)
+        assert field.bounding_box()["width"] > 0.8 * NARROW["width"], label
+    assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
+    page.locator("details[open]").get_by_label("Role").select_option("approver")
+    page.get_by_role("button", name="Give this role").click()
+    playwright.expect(page.get_by_role("status")).to_contain_text("The role is another one")
+
+
+def test_the_way_in_stands_in_the_middle_and_says_what_it_is_in_one_line(served, chromium):
+    page = chromium.new_page(base_url=served().url, viewport=WIDE)
+    page.goto("/sign-in")
+    form = page.locator("form").bounding_box()
+    assert abs(form["x"] + form["width"] / 2 - WIDE["width"] / 2) < 10
+    assert page.locator("main p").first.bounding_box()["height"] < 30
+    page.close()
 
 
 @pytest.mark.parametrize(
