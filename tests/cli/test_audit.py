@@ -3,14 +3,21 @@
 import json
 import re
 import shutil
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
 
+from nethical.audit.log import Log
 from nethical.audit.reading import LogReader
+from nethical.audit.sink import AuditSink
 from nethical.cli.main import main
+from nethical.facts import RunStarted, Warned
+from nethical.keys import Keys
+from nethical.run import Run
 
 TRAIN = "train --model-type heuristic --num-samples 1000 --enable-audit --audit-path logs".split()
+START = RunStarted("", "logistic", "logistic", 10, 32, None, 42, {}, {})
 
 
 @pytest.fixture(scope="module")
@@ -216,3 +223,61 @@ def test_a_report_is_written_as_a_page_and_as_text(nethical):
     assert "<script" not in page
     assert nethical("audit", "report", "logs", "-o", "again").code == 0
     assert (nethical.path / "again" / f"{run_id}.html").read_text() == page
+
+
+def test_operations_are_shown_and_counted_beside_runs(nethical):
+    nethical("models", "list", "--enable-audit", "--audit-path", "logs")
+    done = nethical("audit", "show", "logs", "--operations")
+    assert done.out.splitlines()[1].split()[3:6] == ["models", "list", "done"]
+    (told,) = json.loads(nethical("audit", "show", "logs", "--operations", "--json").out)
+    assert (told["command"], told["outcome"]) == ("models list", "done")
+    assert json.loads(nethical("audit", "verify", "logs", "--json").out)["operations"] == 1
+    assert "1 operations beside the runs" in nethical("audit", "verify", "logs").out
+    refused = nethical("audit", "show", "logs", "--operations", "--run-id", "latest")
+    assert refused.code == 2
+
+
+def test_what_was_changed_is_not_shown(nethical):
+    bundles = nethical.path.glob("logs/log/tile/entries/000.p/*")
+    bundle = max(bundles, key=lambda path: int(path.name))
+    content = bundle.read_bytes()
+    bundle.write_bytes(content.replace(b"heuristic", b"authentic"))
+    assert bundle.read_bytes() != content
+    done = nethical("audit", "show", "logs")
+    assert (done.code, done.out) == (6, "")
+
+
+def test_what_no_key_sealed_is_called_so(nethical):
+    run = Run()
+    sink = AuditSink(nethical.path / "logs", Keys(nethical.path.parent / "home"))
+    sink.record(START, run_id=run.run_id, at=datetime.now(UTC))
+    sink.record(Warned("careful"), run_id=run.run_id, at=datetime.now(UTC))
+    done = nethical("audit", "show", "logs", "--run-id", run.run_id)
+    assert "[WARN] entries from 14 on are not sealed yet" in done.out
+    done = nethical("audit", "prove", "logs", "--run-id", run.run_id, "-o", "receipt")
+    assert (done.code, "has not ended" in done.err) == (2, True)
+    sink._held.release(ended=False)
+
+
+def test_the_receipt_of_an_entry_that_is_no_document_is_verified(nethical):
+    log = Log(nethical.path / "other", Keys(nethical.path.parent / "home").log_key())
+    log._commit([b"no JSON \xff", b"[" * 9_000])
+    log.seal()
+    for index, told in enumerate(["no JSON", "[[["]):
+        nethical("audit", "prove", "other", "--index", index, "-o", "receipt")
+        done = nethical("audit", "verify", "--proof", "receipt")
+        assert (done.code, told in done.out) == (0, True)
+
+
+def test_the_receipt_of_an_impossible_log_is_no_wrong_usage(nethical):
+    nethical("audit", "prove", "logs", "--index", 0, "-o", "receipt")
+    path = nethical.path / "receipt"
+    path.write_bytes(re.sub(rb"\nnethical.local/\w+\n", b"\na b+c\n", path.read_bytes(), count=1))
+    assert nethical("audit", "verify", "--proof", "receipt").code == 6
+
+
+@pytest.mark.usefixtures("nethical")
+def test_a_checkpoint_that_cannot_be_written_ends_in_two_lines(monkeypatch):
+    with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: PTH123 - a device
+        monkeypatch.setattr("sys.stdout", full)
+        assert main(["audit", "checkpoint", "logs"]) == 5

@@ -16,6 +16,7 @@ from nethical.audit.checkpoint import read_checkpoint
 from nethical.audit.examine import examine
 from nethical.audit.files import Folder
 from nethical.audit.folder import AuditFolder
+from nethical.audit.logged_operations import OperationPairs, operation_events
 from nethical.audit.merkle import leaf_hash
 from nethical.audit.notes import VerifierKey
 from nethical.audit.rotation import believed_keys, open_log
@@ -56,11 +57,13 @@ class Verified:
     Args:
         examined: The log itself, with every fault that was found anywhere.
         runs: How many runs it holds.
+        operations: How many operations beside them.
         anchors: How many checkpoints that were kept elsewhere fit it.
     """
 
     examined: Examined
     runs: int
+    operations: int
     anchors: int
 
     @property
@@ -169,19 +172,24 @@ def verify(path: Path, keys: Sequence[VerifierKey], anchors: Sequence[Anchor] = 
     if folder is not None and is_sound:
         spans = {name: Span(run.first, run.last, run.outcome) for name, run in runs.runs.items()}
         StoredViews(folder, every, found).check(spans)
-    return Verified(found, len(runs.runs), len(kept))
+    return Verified(found, len(runs.runs), runs.operations.count, len(kept))
 
 
 class _Runs:
-    """Checks that each run is whole, while the entries go by."""
+    """Checks that each run and each operation is whole, while the entries go by."""
 
     def __init__(self) -> None:
         self.runs: dict[str, _Run] = {}
+        self.operations = OperationPairs()
         self._faults: list[tuple[int, str]] = []
         self._warnings: list[tuple[int, str]] = []
 
     def each(self, first: int, entries: Sequence[bytes]) -> None:
         """Take in entries from an index on."""
+        for event in operation_events(entries, first):
+            told = self.operations.take(event)
+            if isinstance(told, str):
+                self._faults.append((event.index, told))
         for event in events(entries, first, holding=[b'"event_type":', b'"run_id":"run_']):
             run_id = event.document.get("run_id")
             if not isinstance(run_id, str):
@@ -218,7 +226,7 @@ class _Runs:
             self._faults.append((index, f"{what} instead of {', '.join(whole)}"))
 
     def check(self, found: Examined) -> None:
-        """Note what was found wrong with the runs."""
+        """Note what was found wrong with the runs and the operations."""
         for index, what in self._faults:
             found.fault("log", index, "incomplete", what)
         for index, what in self._warnings:
@@ -227,3 +235,6 @@ class _Runs:
             if run.outcome is None:
                 what = f"{run_id} has not ended: it is going on, or the next run says it died"
                 found.warn("log", run.last, "not ended", what)
+        for index, begun in self.operations.open.items():
+            what = f"{begun.document.get('command')} has not ended: it is going on, or was killed"
+            found.warn("log", index, "not ended", what)

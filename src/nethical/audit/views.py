@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from nethical import durable
 from nethical.audit.folder import SUMMARY
 from nethical.canonical import digest
-from nethical.errors import IntegrityError
+from nethical.errors import IntegrityError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,9 +82,13 @@ def chunk_name(run: LoggedRun) -> str:
 
 
 def receipt_event(run: LoggedRun) -> Event:
-    """Return the event that a run's receipt is for: its end, which vouches for the others."""
+    """Return the event that a run's receipt is for: its end, which vouches for the others.
+
+    Raises:
+        UsageError: The run has not ended.
+    """
     if run.ended is None:
-        raise IntegrityError(
+        raise UsageError(
             f"run {run.run_id} has not ended", mend="wait for its end, or start another run"
         )
     return run.ended

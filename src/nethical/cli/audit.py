@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nethical.cli.console import OutputError
 from nethical.cli.flags import DEFAULT_AUDIT_PATH
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from nethical.errors import IntegrityError
 
 __all__ = ["add_parser", "run"]
-
-_DETAIL = 110
 
 
 def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
@@ -71,6 +70,9 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     parser = add("show", "list the runs, or one run's facts in order")
     add_key(parser)
     parser.add_argument("--run-id", metavar="RUN", help="a run, the beginning of its id, or latest")
+    parser.add_argument(
+        "--operations", action="store_true", help="what was done beside runs, and by whom"
+    )
     parser.add_argument(
         "--type", action="append", metavar="EVENT", help="only events of a kind (repeatable)"
     )
@@ -164,6 +166,8 @@ def _verify(args: argparse.Namespace, console: Console) -> None:
         if found.unsealed:
             console.info(f"{found.unsealed:,} more are acknowledged and not sealed yet")
         console.info(f"{verified.runs:,} runs, {found.checkpoints:,} signed checkpoints")
+        if verified.operations:
+            console.info(f"{verified.operations:,} operations beside the runs")
         console.info(f"Merkle root: {root}")
     console.info(f"Proved: {verified.level}")
     if found.anchored_size is None:
@@ -214,6 +218,7 @@ def _document(verified: Verified, path: Path) -> dict[str, Any]:
         "merkle_root": checkpoint and checkpoint.root_hash.hex(),
         "unsealed": found.unsealed,
         "runs": verified.runs,
+        "operations": verified.operations,
         "checkpoints": found.checkpoints,
         "anchored_size": found.anchored_size,
         "fault_count": found.fault_count,
@@ -229,7 +234,7 @@ def _verify_proof(args: argparse.Namespace, console: Console) -> None:
     from nethical.audit.notes import VerifierKey
     from nethical.audit.proofs import TlogProof
     from nethical.audit.verification import vkey_of
-    from nethical.errors import IntegrityError
+    from nethical.errors import IntegrityError, UsageError
     from nethical.keys import Keys, default_home
 
     proof = TlogProof.from_bytes(durable.read(args.proof))
@@ -242,10 +247,13 @@ def _verify_proof(args: argparse.Namespace, console: Console) -> None:
     keys = [vkey_of(text) for text in args.key]
     if not keys:
         home = Keys(default_home())
-        keys = [VerifierKey.of(origin, key) for key in home.log_keys()]
-        keys += [VerifierKey.from_vkey(line) for line in home.trusted_log_keys()]
+        keys = [VerifierKey.from_vkey(line) for line in home.trusted_log_keys()]
+        try:
+            keys += [VerifierKey.of(origin, key) for key in home.log_keys()]
+        except UsageError as error:  # what stands in the receipt is nobody's wrong usage
+            raise IntegrityError(f"{args.proof}: {error.what}", mend="ask for it again") from error
     checkpoint = _verified_by_any(proof, proof.extra, keys, origin)
-    document = json.loads(proof.extra)
+    document = _told(proof.extra)
     if console.json_output:
         console.json(
             {
@@ -264,6 +272,16 @@ def _verify_proof(args: argparse.Namespace, console: Console) -> None:
     console.line(json.dumps(document, indent=2, ensure_ascii=False))
 
 
+def _told(entry: bytes) -> Any:  # noqa: ANN401 - any JSON value
+    """Return what an entry says: a document, or text where another's log holds no such."""
+    from nethical.audit.entries import decode_entry
+
+    try:
+        return decode_entry(entry)
+    except (ValueError, RecursionError):
+        return entry.decode(errors="backslashreplace")
+
+
 def _verified_by_any(proof: TlogProof, entry: bytes, keys: list[Any], origin: str) -> Any:  # noqa: ANN401
     from nethical.errors import IntegrityError
 
@@ -279,45 +297,15 @@ def _verified_by_any(proof: TlogProof, entry: bytes, keys: list[Any], origin: st
 
 
 def _show(args: argparse.Namespace, console: Console) -> None:
-    from nethical.audit.runs import all_runs, find_run
+    """Show what a log tells, once its entries are known to be those that were sealed."""
+    from nethical.audit.examine import examine
+    from nethical.audit.rotation import open_log
+    from nethical.cli.audit_show import show
 
-    reader = _reader(args)
-    if args.run_id is None:
-        found = all_runs(reader)
-        if console.json_output:
-            console.json(
-                [{"run_id": r.run_id, "outcome": r.outcome, "events": len(r.events)} for r in found]
-            )
-            return
-        rows = []
-        for each in found:
-            started, decided = each.events[0].document, each.first("gate_decided")
-            verdict = str(decided.document.get("verdict")) if decided else "-"
-            model = str(started.get("model_type", "-"))
-            rows.append([each.run_id, each.events[0].at[:19], model, verdict, each.outcome])
-        console.table(["RUN", "BEGAN (UTC)", "TYPE", "VERDICT", "OUTCOME"], rows)
-        return
-    events = [
-        event
-        for event in find_run(reader, args.run_id).events
-        if not args.type or event.event_type in args.type
-    ]
-    if console.json_output:
-        console.json([{**event.document, "index": event.index} for event in events])
-        return
-    rows = [[str(e.index), e.at[11:23], e.event_type, _detail(e)] for e in events]
-    console.table(["INDEX", "TIME (UTC)", "EVENT", "WHAT"], rows)
-
-
-def _detail(event: Event) -> str:
-    """Return the plain members of an event on one line."""
-    plain = (str, int, float, bool)
-    told = ", ".join(
-        f"{key} {value}"
-        for key, value in event.document.items()
-        if key not in {"event_type", "run_id", "timestamp"} and isinstance(value, plain)
-    )
-    return told if len(told) <= _DETAIL else told[: _DETAIL - 3] + "..."
+    log_path, keys = _keys(args)
+    reader = open_log(log_path, keys)
+    examine(log_path, _signing_key(reader), contents=False).check()
+    show(args, reader, console)
 
 
 def _prove(args: argparse.Namespace, console: Console) -> None:
@@ -420,7 +408,14 @@ def _checkpoint(args: argparse.Namespace, console: Console) -> None:
             }
         )
         return
-    sys.stdout.write(reader.note.decode())
+    try:
+        sys.stdout.write(reader.note.decode())  # byte for byte: it is signed
+        sys.stdout.flush()
+    except OSError as error:
+        raise OutputError(
+            f"cannot write the checkpoint: {error.strerror or error}",
+            mend="let it go to a terminal, an open pipe, or a disk with free space",
+        ) from error
 
 
 def _key(args: argparse.Namespace, console: Console) -> None:
