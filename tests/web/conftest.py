@@ -5,13 +5,16 @@ import os
 import random
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import uvicorn
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
@@ -257,6 +260,36 @@ class Server:
         self.process.terminate()
         said = "".join(self.said) + self.process.stdout.read()
         return said, self.process.wait(timeout=30)
+
+
+class Nearby(threading.Thread):
+    """A site on a port, by the server that ``nethical serve`` takes, without a process of its own.
+
+    For browsers, to which it is all the same; what is the process's is in ``test_serve.py``.
+    """
+
+    def __init__(self, app):
+        super().__init__(daemon=True)
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+        self.server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
+
+    def run(self):
+        self.server.run(sockets=[self.socket])
+
+    def stop(self):
+        self.server.should_exit = True
+        self.join(timeout=30)
+        assert not self.is_alive()
+
+
+@pytest.fixture
+def near(site):
+    """The site on a port of this process."""
+    found = Nearby(site.app)
+    found.start()
+    yield found
+    found.stop()
 
 
 @pytest.fixture

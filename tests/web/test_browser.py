@@ -59,12 +59,12 @@ class Visitor:
 
 
 @pytest.fixture
-def visit(site, served, chromium):
+def visit(site, near, chromium):
     """Let somebody visit the pages of a server."""
-    server, visitors = served(), []
+    visitors = []
 
     def come(name, **settings):
-        visitor = Visitor(chromium, server.url, **settings)
+        visitor = Visitor(chromium, near.url, **settings)
         visitors.append(visitor)
         visitor.sign_in(name, site.password)
         return visitor
