@@ -279,3 +279,19 @@ def test_a_folder_of_something_else_is_not_made_a_log(tmp_path, key):
     (tmp_path / "log" / "tile" / "x").touch()
     with pytest.raises(IntegrityError, match="its checkpoint is missing"):
         Log(tmp_path / "log", key)
+
+
+@pytest.mark.parametrize("entry", [b"no JSON", b'{"b":1,"a":2}', b"[" * 9_000 + b"]" * 9_000])
+@pytest.mark.parametrize("is_open", [True, False])
+def test_no_key_seals_what_somebody_put_into_the_journal_that_is_no_entry(
+    make_log, key, entry, is_open
+):
+    """The chain of the journal is no signature: whoever may write the file can go on with it."""
+    log = make_log(3, 1)
+    state = log._state
+    record = pack_records([entry], state.size, state.head)[0]
+    with (log.path / "pending").open("ab") as journal:
+        journal.write(record)
+    with pytest.raises(IntegrityError, match="the record of entry 4 is no entry"):
+        (log if is_open else Log(log.path, key)).append({"i": 5})
+    assert LogReader(log.path, log.key).tree_size == 3

@@ -199,6 +199,18 @@ def test_views_that_could_not_be_written_are_written_by_the_next_run(folder, key
     assert not (views / "lock").exists()
 
 
+def test_a_run_that_could_not_begin_leaves_no_folder(folder, keys, monkeypatch):
+    sink = AuditSink(folder, keys)
+
+    def full(*_arguments, **_options):
+        raise StorageError("no space", mend="")
+
+    monkeypatch.setattr("nethical.audit.folder.durable.write", full)
+    with pytest.raises(StorageError, match="no space"):
+        record(sink, Run())
+    assert list((folder / "runs").iterdir()) == []
+
+
 def test_a_run_that_goes_on_is_not_declared_dead(folder, keys):
     with AuditSink(folder, keys) as one, AuditSink(folder, keys) as two:
         first, second = Run(), Run()

@@ -144,7 +144,12 @@ class AuditFolder:
         """
         path = self.runs / run_id
         durable.make_folder(path)
-        durable.write(path / LOCK, f'{{"first_index": {first_index}}}\n'.encode())
+        try:
+            durable.write(path / LOCK, f'{{"first_index": {first_index}}}\n'.encode())
+        except StorageError:
+            with contextlib.suppress(OSError):  # the error that brought us here counts
+                path.rmdir()
+            raise
         descriptor = _opened(path / LOCK)
         if not _taken(descriptor):
             os.close(descriptor)
@@ -173,10 +178,9 @@ class AuditFolder:
             path.rmdir()
 
     def _locked_runs(self) -> Iterator[Path]:
-        with os.scandir(self.runs) as entries:
-            for entry in entries:
-                if is_run_id(entry.name) and os.path.lexists(f"{entry.path}/{LOCK}"):
-                    yield self.runs / entry.name
+        for path in listed(self.runs):
+            if is_run_id(path.name) and os.path.lexists(path / LOCK):
+                yield path
 
     def link_latest(self, run_id: str, chunk: str) -> None:
         """Make ``latest`` and the links through it those of a run; hold the folder's lock."""

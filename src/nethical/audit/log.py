@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from nethical.audit import recovery
 from nethical.audit.checkpoint import Checkpoint, read_checkpoint, sign_checkpoint
-from nethical.audit.entries import encode_entry
+from nethical.audit.entries import canonical_faults, encode_entry
 from nethical.audit.files import Folder
 from nethical.audit.journal import CHAIN_BYTES, pack_records, scan_records
 from nethical.audit.merkle import leaf_hashes
@@ -259,7 +259,7 @@ class Log:
         if size > known:
             content = journal.read(known, size - known)
             records = scan_records(content, state.size, state.head, known)
-            if records.changed or records.torn_bytes:
+            if records.changed or records.torn_bytes or canonical_faults(records.entries):
                 return False
             state.unsealed += records.entries
             state.head, state.journal_bytes, state.synced = records.head, size, False

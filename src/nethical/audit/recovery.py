@@ -17,6 +17,7 @@ from nethical.audit.checkpoint import (
     read_checkpoint,
     sign_checkpoint,
 )
+from nethical.audit.entries import canonical_faults
 from nethical.audit.journal import first_index, scan_records
 from nethical.audit.merkle import EMPTY_ROOT, leaf_hashes
 from nethical.audit.notes import VerifierKey
@@ -181,6 +182,7 @@ def _read_journal(folder: Folder, journal: Appendable, state: State, tree: Seale
     records = scan_records(content, begun, tree.root_at(begun))
     if records.changed:
         raise _changed(folder, f"the record of entry {begun + len(records.entries)} was changed")
+    _check_canonical(folder, records, begun)
     state.torn_bytes = records.torn_bytes
     if begun < sealed:
         _finish(folder, journal, state, tree, records, begun)
@@ -191,6 +193,12 @@ def _read_journal(folder: Folder, journal: Appendable, state: State, tree: Seale
         journal.sync()
     state.unsealed, state.head = records.entries, records.head
     state.journal_bytes = records.good_bytes
+
+
+def _check_canonical(folder: Folder, records: Records, begun: int) -> None:
+    """Refuse what no writer acknowledged: until it is sealed, no key vouches for an entry."""
+    for at, why in canonical_faults(records.entries)[:1]:
+        raise _changed(folder, f"the record of entry {begun + at} is no entry: {why}")
 
 
 def _finish(

@@ -164,7 +164,10 @@ def _verify(args: argparse.Namespace, console: Console) -> None:
         root = found.checkpoint.root_hash.hex()
         console.info(f"{found.checkpoint.origin}: {found.checkpoint.tree_size:,} entries sealed")
         if found.unsealed:
-            console.info(f"{found.unsealed:,} more are acknowledged and not sealed yet")
+            console.info(
+                f"{found.unsealed:,} more are acknowledged and not sealed yet: until then no key "
+                "vouches for them"
+            )
         console.info(f"{verified.runs:,} runs, {found.checkpoints:,} signed checkpoints")
         if verified.operations:
             console.info(f"{verified.operations:,} operations beside the runs")
