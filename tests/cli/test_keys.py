@@ -4,6 +4,7 @@ import stat
 
 import pytest
 
+from nethical.audit.notes import VerifierKey
 from nethical.cli import keys as command
 from nethical.cli.console import Console
 from nethical.errors import UsageError
@@ -31,6 +32,24 @@ def test_show_prints_fingerprints_and_the_public_key_only(keys, capsys):
     assert keys.public_key_pem().decode() in out
     assert "PRIVATE" not in out
     assert keys.row_key().hex() not in out
+
+
+def test_show_tells_the_log_key_and_the_logs_that_are_believed(keys, capsys, tmp_path):
+    nethical("show", "--json")
+    assert json.loads(capsys.readouterr().out)["log_fingerprint"] is None
+    vkey = VerifierKey.of("example.org/log", Keys(tmp_path / "other").log_key())
+    (tmp_path / "vkey").write_text(vkey.to_vkey())
+    nethical("trust", str(tmp_path / "vkey"))
+    keys.log_key()
+    capsys.readouterr()
+    nethical("show", "--json")
+    told = json.loads(capsys.readouterr().out)
+    assert told["trusted_logs"] == [vkey.to_vkey()]
+    nethical("show")
+    out = capsys.readouterr().out
+    assert f"example.org/log+{vkey.key_id.hex()}" in out
+    assert told["log_fingerprint"] in out
+    assert keys.rotate("log")[0] == told["log_fingerprint"]
 
 
 def test_what_show_pem_prints_can_be_trusted_elsewhere(keys, capsys, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ from nethical.cli.flags import add_audit_flags, audited
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
+
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from nethical.cli.console import Console
     from nethical.keys import Keys
@@ -26,8 +29,10 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     actions = keys.add_subparsers(dest="action", metavar="ACTION", required=True)
     show = actions.add_parser("show", help="show fingerprints and the public key")
     show.add_argument("--pem", action="store_true", help="print the public key only")
-    trust = actions.add_parser("trust", help="believe the models of another key from now on")
-    trust.add_argument("file", metavar="FILE", type=Path, help="its public key, PEM")
+    trust = actions.add_parser("trust", help="believe the models, or the log, of another key")
+    trust.add_argument(
+        "file", metavar="FILE", type=Path, help="its public key, PEM, or a log's verifier key"
+    )
     export = actions.add_parser("export-row-key", help="hand the row key to an auditor")
     export.add_argument("file", metavar="FILE", type=Path, help="a file to be made")
     rotate = actions.add_parser("rotate", help="replace a key; what the old one signed stays good")
@@ -82,13 +87,22 @@ def _rotate(args: argparse.Namespace, keys: Keys, console: Console) -> None:
         console.json({"key": args.kind, "old": old, "new": new})
 
 
+def _fingerprint(key: Ed25519PrivateKey) -> str:
+    """Return what `keys rotate log` calls a log key."""
+    return "SHA256:" + hashlib.sha256(key.public_key().public_bytes_raw()).hexdigest()
+
+
 def _show(args: argparse.Namespace, keys: Keys, console: Console) -> None:
+    from nethical.audit.notes import VerifierKey
+
     pem = keys.public_key_pem().decode()
     if args.pem and not console.json_output:
         console.line(pem.rstrip())
         return
     own = keys.fingerprint()
     others = sorted(keys.trusted().keys() - {own})
+    logs = [_fingerprint(key) for key in keys.log_keys()[:1]]  # made when it first signs
+    trusted_logs = [VerifierKey.from_vkey(line) for line in keys.trusted_log_keys()]
     if console.json_output:
         document = {
             "home": str(keys.home),
@@ -96,13 +110,17 @@ def _show(args: argparse.Namespace, keys: Keys, console: Console) -> None:
             "public_key": pem,
             "row_fingerprint": keys.row_fingerprint(),
             "trusted": others,
+            "log_fingerprint": logs[0] if logs else None,
+            "trusted_logs": [key.to_vkey() for key in trusted_logs],
         }
         console.json(document)
         return
     rows = [
         ["bundle key", own, "signs models"],
         ["row key", keys.row_fingerprint(), "blinds row digests"],
+        *(["log key", own_log, "signs audit logs"] for own_log in logs),
         *(["trusted", other, "its models are believed"] for other in others),
+        *(["trusted", f"{k.name}+{k.key_id.hex()}", "its log is believed"] for k in trusted_logs),
     ]
     console.line(f"keys in {keys.home}")
     console.table(["KEY", "FINGERPRINT", "USE"], rows)
