@@ -12,6 +12,7 @@ from nethical.audit.log import Log
 from nethical.audit.notes import VerifierKey
 from nethical.audit.reading import LogReader
 from nethical.audit.rotation import believed_keys, open_log
+from nethical.audit.verification import verify
 from nethical.errors import IntegrityError
 
 ORIGIN = "nethical.local/test"
@@ -145,3 +146,20 @@ def test_a_checkpoint_between_the_keys_that_is_gone_breaks_the_way(rotated):
     (rotated / "checkpoints" / "306").unlink()
     assert believed_keys(rotated, [VKEYS[0]]) == [VKEYS[0]]
     assert examine(rotated, VKEYS[2]).fault_count
+
+
+def test_a_replaced_key_that_goes_on_is_a_fault_though_no_newer_checkpoint_is_left(rotated):
+    """Whoever stole the old key takes the log from the hand-over on."""
+    handed_over = rotated / "checkpoints" / "306"
+    assert open_checkpoint(handed_over.read_bytes(), VKEYS[0]).tree_size == 306
+    entries = list(LogReader(rotated, VKEYS[2]).entries())[:306]
+    shutil.rmtree(rotated)
+    log = Log(rotated, FIRST, origin=ORIGIN)
+    log._commit(entries)
+    assert verify(rotated, VKEYS[:1]).examined.faults == []
+    log.seal()
+    assert verify(rotated, VKEYS[:1]).examined.faults == []
+    log.append({"i": 1})
+    log.seal()
+    (fault,) = verify(rotated, VKEYS[:1]).examined.faults
+    assert (fault.file, fault.index, fault.kind) == ("checkpoint", 306, "signature")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from nethical.audit.anchors import known
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from nethical.audit.anchors import Anchor
     from nethical.audit.faults import Examined
+    from nethical.audit.runs import Event
     from nethical.keys import Keys
 
 __all__ = ["Verified", "believed", "located", "verify", "vkey_of"]
@@ -169,10 +171,31 @@ def verify(path: Path, keys: Sequence[VerifierKey], anchors: Sequence[Anchor] = 
     found = examine(log_path, reader.key, known=kept, each=runs.each)
     is_sound = found.sound
     runs.check(found)
+    if is_sound:
+        _check_handed_over(log_path, every, runs.handed_over, found)
     if folder is not None and is_sound:
         spans = {name: Span(run.first, run.last, run.outcome) for name, run in runs.runs.items()}
         StoredViews(folder, every, found).check(spans)
     return Verified(found, len(runs.runs), runs.operations.count, len(kept))
+
+
+def _check_handed_over(
+    path: Path, keys: Sequence[VerifierKey], handed_over: Sequence[Event], found: Examined
+) -> None:
+    """Note where the head is signed by a key that had handed the log over before its end."""
+    reader = open_log(path, keys)
+    signed_by = None if reader.key is None else reader.key.to_vkey()
+    for event in handed_over:
+        if event.document.get("old_key") != signed_by:
+            continue
+        begin = event.index + 1
+        entries = islice(reader.entries(begin), max(0, reader.tree_size - begin))
+        for after in events(entries, begin):
+            # A hand-over that was interrupted is told again.
+            if after.event_type not in ("key_rotated", "recovered"):
+                what = f"the key that signed it was replaced at entry {event.index}"
+                found.fault("checkpoint", after.index, "signature", what)
+                return
 
 
 class _Runs:
@@ -181,6 +204,7 @@ class _Runs:
     def __init__(self) -> None:
         self.runs: dict[str, _Run] = {}
         self.operations = OperationPairs()
+        self.handed_over: list[Event] = []
         self._faults: list[tuple[int, str]] = []
         self._warnings: list[tuple[int, str]] = []
 
@@ -190,6 +214,8 @@ class _Runs:
             told = self.operations.take(event)
             if isinstance(told, str):
                 self._faults.append((event.index, told))
+        rotations = events(entries, first, holding=[b'"event_type":"key_rotated"'])
+        self.handed_over += (event for event in rotations if event.event_type == "key_rotated")
         for event in events(entries, first, holding=[b'"event_type":', b'"run_id":"run_']):
             run_id = event.document.get("run_id")
             if not isinstance(run_id, str):
