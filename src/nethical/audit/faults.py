@@ -23,8 +23,9 @@ class Fault:
         file: Path below the log's folder.
         index: Of the first entry that it touches, None when it is about no entry.
         kind: ``missing``, ``changed``, ``length``, ``not a file``, ``signature``, ``set back``,
-            ``fork``, ``root`` or ``not canonical``; for warnings ``torn``, ``unfinished``,
-            ``stray`` or ``unsigned``.
+            ``fork``, ``root``, ``not canonical`` or ``incomplete``; for warnings ``torn``,
+            ``unfinished``, ``stray``, ``unsigned``, ``missing``, ``old``, ``clock`` or
+            ``not ended``.
         what: What is wrong, in words.
     """
 
