@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from nethical.governance.reviews import Answer
+
 PAGES = ["/", "/runs", "/models", "/drift", "/configurations", "/review", "/review/cases"]
 
 
@@ -280,6 +282,7 @@ def test_what_people_do_is_in_the_log_where_that_was_asked_for(passed, audited):
         assert word in told
     assert b'"person":"dan"' in told
     assert b"a private word" not in told
+    assert Answer("block", rationale="a private word").digest.encode() in told
     assert "Verified." in ben.send("/runs/verify").text
 
 

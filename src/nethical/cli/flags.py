@@ -26,6 +26,7 @@ __all__ = [
     "acting_person",
     "add_audit_flags",
     "add_drift_dir",
+    "add_models_flags",
     "add_person_flag",
     "add_registry_flags",
     "add_storage_flag",
@@ -42,6 +43,12 @@ TECHNIQUES = ("random_search", "grid_search", "evolutionary")
 
 def add_registry_flags(parser: argparse.ArgumentParser) -> None:
     """Add where models lie, whose signatures are believed, and the output for programs."""
+    add_models_flags(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+
+
+def add_models_flags(parser: argparse.ArgumentParser) -> None:
+    """Add where models lie, and whose signatures are believed."""
     parser.add_argument("--models-dir", type=Path, default=Path("models"), help="default: models")
     parser.add_argument(
         "--key",
@@ -51,7 +58,6 @@ def add_registry_flags(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a public key to believe for this call (repeatable)",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
 
 def add_audit_flags(

@@ -5,7 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nethical.cli.flags import add_audit_flags, add_person_flag, add_storage_flag, audited
+from nethical.cli.flags import (
+    add_audit_flags,
+    add_models_flags,
+    add_person_flag,
+    add_storage_flag,
+    audited,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -78,15 +84,7 @@ def _add_exchange(actions: Any) -> None:  # noqa: ANN401 - argparse keeps this t
         metavar="LEVEL",
         help=f"{', '.join(LEVELS)} (default: %(default)s)",
     )
-    report.add_argument("--models-dir", type=Path, default=Path("models"), help="default: models")
-    report.add_argument(
-        "--key",
-        action="append",
-        type=Path,
-        default=[],
-        metavar="FILE",
-        help="a public key to believe for this call (repeatable)",
-    )
+    add_models_flags(report)
     imported = actions.add_parser("import", help="take in reviewed cases, or annotated tasks")
     imported.add_argument("file", metavar="FILE", type=Path, help="a table file, or JSON of tasks")
     imported.add_argument(

@@ -133,7 +133,6 @@ def _claim(args: argparse.Namespace, queue: ReviewQueue, person: str, console: C
 
 def _answer(args: argparse.Namespace, queue: ReviewQueue, person: str, console: Console) -> Done:
     """Keep an answer to a slot, or of a third person."""
-    from nethical.canonical import canonical_json, digest
     from nethical.governance.reviews import Answer
 
     answer = Answer(args.decision, tuple(args.tag), args.rationale, args.confidence)
@@ -148,7 +147,7 @@ def _answer(args: argparse.Namespace, queue: ReviewQueue, person: str, console: 
         "by": person,
         "decision": answer.decision,
         "state": view.state,
-        "answer_digest": digest(canonical_json(asdict(answer))),
+        "answer_digest": answer.digest,
     }
     return Done(view.to_document(), logged)
 

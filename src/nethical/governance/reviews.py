@@ -173,6 +173,11 @@ class Answer:
             )
 
     @property
+    def digest(self) -> str:
+        """By which a log names the answer without the words of it."""
+        return digest(canonical_json(asdict(self)))
+
+    @property
     def label(self) -> bool | None:
         """True for block, False for allow, None for unsure."""
         return None if self.decision == UNSURE else self.decision == "block"

@@ -69,7 +69,8 @@ def answer_case(visit: Visit, case_id: str, answer: Answer, *, third: bool) -> C
     case_for(visit, case_id)
     queue = visit.desk.queue
     keep, what = (queue.adjudicate, "adjudicate") if third else (queue.submit, "submit")
-    with visit.desk.recorded(f"review {what}", visit.name, case=case_id, decision=answer.decision):
+    told = {"case": case_id, "decision": answer.decision, "answer_digest": answer.digest}
+    with visit.desk.recorded(f"review {what}", visit.name, **told):
         return keep(case_id, visit.name, answer)
 
 
