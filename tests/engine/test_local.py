@@ -264,10 +264,8 @@ def program(tmp_path):
 
 def test_ctrl_c_ends_the_workers_and_only_this_process_speaks(program):
     process, workers = program
-    began = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
     _, told = process.communicate(timeout=20)
-    assert time.monotonic() - began < 5
     assert told.count("KeyboardInterrupt") == 1
     assert not any(map(is_alive, workers))
 
