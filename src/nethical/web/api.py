@@ -32,7 +32,7 @@ from nethical.web.pages_configurations import listed, one_configuration, searche
 from nethical.web.pages_drift import newest_reports, read_report
 from nethical.web.pages_models import bundle_of, documents_of, find_version
 from nethical.web.pages_review import answer_case, case_for, cases_for, claim_case, release_case
-from nethical.web.pages_runs import run_document, runs_of, told_of
+from nethical.web.pages_runs import logged_run, logged_runs, told_of
 
 __all__ = ["router"]
 
@@ -72,19 +72,16 @@ def me(visit: Visiting) -> MeOut:
 
 
 @router.get(f"{V1}/runs")
-def runs(visit: Visiting) -> list[Document]:
-    """Return the runs of the audit log, the newest first."""
-    return [run_document(run) for run in runs_of(visit.desk)]
+def runs(visit: Visiting, limit: Limit = 50, offset: Offset = 0) -> list[Document]:
+    """Return runs of the audit log, the newest first."""
+    return logged_runs(visit.desk, limit=limit, offset=offset)
 
 
 @router.get(f"{V1}/runs/{{run_id}}")
 def run(visit: Visiting, run_id: Word) -> Document:
     """Return a run with its facts in order."""
-    found = next((each for each in runs_of(visit.desk) if each.run_id == run_id), None)
-    if found is None:
-        raise TurnedAwayError(404, "The log holds no such run.")
-    facts = [{"index": event.index, **told_of(event)} for event in found.events]
-    return {**run_document(found), "facts": facts}
+    found, events = logged_run(visit.desk, run_id)
+    return {**found, "facts": [{"index": event.index, **told_of(event)} for event in events]}
 
 
 @router.get(f"{V1}/models")

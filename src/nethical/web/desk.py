@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nethical.audit.following import FollowedLog
 from nethical.governance.governing import Governance
 from nethical.governance.people import People
 from nethical.governance.queue import ReviewQueue
@@ -66,6 +67,7 @@ class Desk:
         self.keys = keys
         self.clock = clock
         self.store = GovernanceStore(places.storage, clock)
+        self.log = FollowedLog(places.audit_path, keys)
         self.registry = Registry(places.models_dir, keys, clock)
         self.queue = ReviewQueue(self.store, clock)
         self.people = People(self.store, hasher)

@@ -6,16 +6,16 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from nethical.audit.rotation import open_log
-from nethical.audit.runs import Event, LoggedRun, all_runs
-from nethical.audit.verification import believed, located, verify
+from nethical.audit.following import RunSummary
+from nethical.audit.runs import Event
+from nethical.audit.verification import Verified, believed, located, verify
 from nethical.errors import IntegrityError, NethicalError
 from nethical.reports.blocks import seconds_between
 from nethical.web.access import GuardedRoute, TurnedAwayError, Visit, Visiting
 from nethical.web.desk import Desk
-from nethical.web.rendering import page
+from nethical.web.rendering import page, sentence
 
-__all__ = ["has_log", "router", "run_document", "runs_of", "told_of"]
+__all__ = ["has_log", "logged_run", "logged_runs", "router", "run_document", "told_of"]
 
 router = APIRouter(route_class=GuardedRoute)
 
@@ -26,6 +26,8 @@ MOST_FAULTS = 50
 # one kind that is what the model said of each. The log has it, and `nethical audit show` tells it.
 UNTOLD = {"reviews_asked": {"drawn"}}
 BRIEF = 120
+PER_PAGE = 50
+MOST_PAGES = 1_000_000
 
 
 def has_log(desk: Desk) -> bool:
@@ -33,34 +35,43 @@ def has_log(desk: Desk) -> bool:
     return (desk.places.audit_path / "log" / "checkpoint").exists()
 
 
-def runs_of(desk: Desk) -> list[LoggedRun]:
-    """Return the runs of the log, the newest first; none where there is no log."""
-    if not has_log(desk):
-        return []
-    log_path = located(desk.places.audit_path)[1]
-    return all_runs(open_log(log_path, believed(log_path, desk.keys, ())))[::-1]
+def logged_runs(desk: Desk, *, limit: int, offset: int = 0) -> list[dict[str, Any]]:
+    """Return what a list tells of runs, the newest first; none where there is no log."""
+    so_far = desk.log.look()
+    return [run_document(run) for run in so_far.runs(limit, offset)] if so_far else []
 
 
-def run_document(run: LoggedRun) -> dict[str, Any]:
+def logged_run(desk: Desk, run_id: str) -> tuple[dict[str, Any], list[Event]]:
+    """Return what a list tells of a run, and its entries in order.
+
+    Raises:
+        TurnedAwayError: There is none of that id.
+    """
+    so_far = desk.log.look()
+    found = so_far.run(run_id) if so_far else None
+    if so_far is None or found is None:
+        raise TurnedAwayError(404, "The log holds no such run.")
+    return run_document(found), so_far.events_of(found)
+
+
+def run_document(run: RunSummary) -> dict[str, Any]:
     """Return what a list tells of a run."""
-    first, last = run.events[0], run.events[-1]
-    decided, saved = run.first("gate_decided"), run.first("model_saved")
     return {
         "run_id": run.run_id,
-        "began": first.at,
-        "seconds": seconds_between(first.at, last.at),
-        "model_type": str(first.document.get("model_type", "")),
-        "verdict": str(decided.document.get("verdict", "")) if decided else "",
+        "began": run.began,
+        "seconds": seconds_between(run.began, run.last),
+        "model_type": run.model_type,
+        "verdict": run.verdict or "",
         "outcome": run.outcome,
-        "model_id": str(saved.document.get("model_id", "")) if saved else "",
-        "events": len(run.events),
+        "model_id": run.model_id or "",
+        "events": len(run.indices),
     }
 
 
 @router.get("/runs", include_in_schema=False)
-def runs(visit: Visiting) -> Response:
-    """List the runs."""
-    return _listed(visit)
+def runs(visit: Visiting, number: str = "1") -> Response:
+    """List the runs, the newest first."""
+    return _listed(visit, number=_place(number))
 
 
 @router.post("/runs/verify", include_in_schema=False)
@@ -81,45 +92,56 @@ def verify_log(visit: Visiting) -> Response:
     return _listed(visit, verified=found)
 
 
-def _listed(visit: Visit, *, verified: Any = None, refusal: Any = None) -> Response:  # noqa: ANN401 - shown as they are
+def _listed(
+    visit: Visit,
+    *,
+    number: int = 1,
+    verified: Verified | None = None,
+    refusal: NethicalError | None = None,
+) -> Response:
     desk = visit.desk
-    told, broken = [], refusal
+    told: list[dict[str, Any]] = []
+    broken, is_there = refusal, has_log(desk)
     try:
-        told = [run_document(run) for run in runs_of(desk)]
+        told = logged_runs(desk, limit=PER_PAGE + 1, offset=(number - 1) * PER_PAGE)
     except NethicalError as error:
         broken = broken or error
     return page(
         visit,
         "runs",
-        runs=told,
-        has_log=has_log(desk),
+        runs=told[:PER_PAGE],
+        number=number,
+        has_more=len(told) > PER_PAGE,
+        has_log=is_there or broken is not None,
         path=desk.places.audit_path,
         verified=verified,
-        broken=broken,
+        broken=broken and sentence(broken),
         most=MOST_FAULTS,
     )
+
+
+def _place(number: str) -> int:
+    """Return which page of a list is asked for: the first for what is no number."""
+    return min(max(int(number), 1), MOST_PAGES) if number.isdecimal() and len(number) < 9 else 1  # noqa: PLR2004 - digits
 
 
 @router.get("/runs/{run_id}", include_in_schema=False)
 def run(visit: Visiting, run_id: str) -> Response:
     """Show one run's facts in order."""
-    found = next((each for each in runs_of(visit.desk) if each.run_id == run_id), None)
-    if found is None:
-        raise TurnedAwayError(404, "The log holds no such run.")
-    begun = found.events[0].at
+    found, events = logged_run(visit.desk, run_id)
     facts = [
         {
             "index": event.index,
             "at": event.at,
-            "after": seconds_between(begun, event.at),
+            "after": seconds_between(found["began"], event.at),
             "kind": event.event_type,
             "told": {k: v for k, v in told_of(event).items() if k not in OWN},
             "brief": _brief(event),
             "leaf_hash": event.leaf_hash.hex(),
         }
-        for event in found.events
+        for event in events
     ]
-    return page(visit, "run", run=run_document(found), facts=facts)
+    return page(visit, "run", run=found, facts=facts)
 
 
 def told_of(event: Event) -> dict[str, Any]:
