@@ -21,7 +21,7 @@ from nethical.models.logistic import Logistic
 from nethical.models.simple_transformer import SimpleTransformer, build
 from nethical.run import silent
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 pytest.importorskip("tokenizers")
 roc_auc_score = pytest.importorskip("sklearn.metrics").roc_auc_score
 
@@ -110,8 +110,6 @@ def test_a_score_is_the_same_bits_alone_in_any_order_and_beside_long_rows(task):
 
 
 def test_scores_do_not_depend_on_what_torch_was_set_to_and_leave_it_as_it_was():
-    import torch
-
     model, rows = fitted("text"), drawn("text", 60, 3)
     scores = model.score(rows)
     before = torch.get_num_threads()
@@ -328,7 +326,8 @@ def test_a_fit_says_how_it_went():
     assert model.fitting.epochs_run <= 3
     assert details["parameters"] == sum(a.size for a in model.to_parts().arrays.values())
     assert 0.25 <= details["temperature"] <= 20
-    assert (details["device"], details["threads"]) == ("cpu", 1)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    assert (details["device"], details["threads"]) == (device, 1)
     assert details["rows_for_early_stopping"] == 70
     assert model.fitting.notes == ("--threads has no effect: it computes on one thread",)
     assert told[-1][0] == "fit simple_transformer"
