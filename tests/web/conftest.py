@@ -18,6 +18,7 @@ import uvicorn
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
+from nethical.audit.log import Log
 from nethical.governance.people import People
 from nethical.governance.reviews import Answer, Case, Source
 from nethical.governance.store import GovernanceStore
@@ -382,6 +383,12 @@ def hostile_everywhere(site, texts):
     report.write_text(json.dumps(told))
     page = report.with_suffix(".html")
     page.write_text(page.read_text().replace("</main>", f"{''.join(texts)}</main>"))
+    log = Log(site.folder / "training_audit_logs" / "log", site.desk.keys.log_key())
+    beside = {"event_type": "operation", "phase": "begun", "timestamp": "2030-01-01T00:00:00Z"}
+    for text in texts[::10]:
+        told = {"command": text, "by": text[:60], "arguments": {text: text}}
+        log.append({**beside, **told})
+    log.seal()
     return [
         f"/review/cases/{case_id}",
         f"/configurations/{event.configuration_id}",
@@ -390,6 +397,7 @@ def hostile_everywhere(site, texts):
         f"/drift/{report.stem}/page",
         "/configurations",
         "/",
+        "/operations",
     ]
 
 

@@ -5,13 +5,18 @@ from importlib import resources
 
 import pytest
 
+from nethical.audit.operations import operation
+
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="chromium is not installed: apt install chromium"
 )
-PAGES = ["/", "/runs", "/models", "/drift", "/configurations", "/review", "/review/cases"]
+PAGES = [
+    *("/", "/runs", "/operations", "/models", "/drift", "/configurations"),
+    *("/review", "/review/cases"),
+]
 NARROW, WIDE = {"width": 320, "height": 640}, {"width": 1200, "height": 800}
 SERIOUS = {"serious", "critical"}
 
@@ -213,6 +218,10 @@ def test_focus_is_seen_on_everything_that_takes_it(site, visit):
 def every_page(site, page):
     """The paths of all kinds of pages."""
     (case_id, *_) = site.enter("review", "review", a_very_long_column_name_without_a_break="x" * 59)
+    with operation(
+        site.desk.places.audit_path, site.desk.keys, "govern move", {"reason": "x" * 99}
+    ):
+        pass
     found = [*PAGES, f"/review/cases/{case_id}"]
     for path, beginning in (
         *(("/runs", "/runs/"), ("/models", "/models/"), ("/drift", "/drift/")),

@@ -7,7 +7,10 @@ import pytest
 
 from nethical.governance.reviews import Answer
 
-PAGES = ["/", "/runs", "/models", "/drift", "/configurations", "/review", "/review/cases"]
+PAGES = [
+    *("/", "/runs", "/operations", "/models", "/drift", "/configurations"),
+    *("/review", "/review/cases"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import pytest
 
 from nethical.audit.log import Log
+from nethical.governance.reviews import Answer
 
 
 def log_of(site):
@@ -110,3 +111,117 @@ def test_a_log_that_is_gone_is_not_one_that_never_was(site):
     text = vera.get("/runs").text
     assert "holds no log any more" in text
     assert "There is no audit log" not in text
+
+
+# --- what was done beside runs -------------------------------------------------------------------
+
+
+def test_operations_are_listed_on_pages_the_newest_first(site):
+    begun = {"event_type": "operation", "phase": "begun", "by": "deploy", "command": "govern move"}
+    log = log_of(site)
+    for number in range(60):
+        told = {"arguments": {"reason": f"because {number}"}, "timestamp": "2030-01-01T00:00:00Z"}
+        index = log.append({**begun, **told})
+        if number % 2:
+            log.append({**begun, **told, "phase": "failed", "begun_index": index, "error": "x"})
+    log.seal()
+    vera = site.browser("vera")
+    told = vera.get("/api/v1/operations?limit=60").json()
+    assert [one["arguments"]["reason"] for one in told] == [
+        f"because {number}" for number in reversed(range(60))
+    ]
+    assert [one["outcome"] for one in told[:2]] == ["failed", "not ended"]
+    assert (told[0]["by"], told[0]["command"]) == ("deploy", "govern move")
+    pages = [vera.get(f"/operations?number={number}").text for number in (1, 2)]
+    assert [page.count("because") for page in pages] == [50, 10]
+    assert "because 59<" in pages[0]
+    assert "because 0<" in pages[1]
+    assert vera.get("/api/v1/operations?offset=57").json() == told[57:]
+    assert vera.get("/api/v1/operations?limit=201").status_code == 422
+
+
+def test_what_people_do_is_told_with_who_did_it(passed, audited):
+    dan = audited.browser("dan")
+    path = f"/configurations/{passed.configuration_id}/promote"
+    assert dan.send(path, reason="better on all rows").status_code == 303
+    vera = audited.browser("vera")
+    (told,) = vera.get("/api/v1/operations").json()
+    assert (told["command"], told["outcome"]) == ("serve: govern promote", "done")
+    assert (told["arguments"]["person"], told["arguments"]["reason"]) == (
+        *("dan", "better on all rows"),
+    )
+    assert told["began"] <= told["ended"]
+    assert 'href="/operations"' in vera.get("/runs").text
+    page = vera.get("/operations").text
+    for word in ("serve: govern promote", ">dan<", "better on all rows"):
+        assert word in page
+    assert "1 operation beside them" in vera.send("/runs/verify").text
+
+
+def answered(site, command):
+    """Two cases that ben answered, on the pages and from the command line: what nobody may know."""
+    cases = site.enter("allow", "review")
+    ben = site.browser("ben")
+    path = ben.send("/review/claim").headers["location"]
+    given = {"decision": "block", "tags": ["policy_gap"], "rationale": "odd", "confidence": "0.7"}
+    assert ben.send(f"{path}/answer", **given).status_code == 303
+    ben.send("/review/claim")
+    words = "--decision block --tag policy_gap --rationale odd --confidence 0.7 --as ben"
+    done = command(
+        *["review", "submit", *words.split(), "--enable-audit"],
+        cwd=site.folder,
+        env={"NETHICAL_HOME": str(site.folder / "keys")},
+    )
+    assert done.code == 0, done.err
+    answer = Answer("block", ("policy_gap",), "odd", 0.7)
+    return [*cases, "block", "policy_gap", "odd", "0.7", answer.digest, "answer_digest"]
+
+
+def test_no_page_of_the_log_tells_a_second_reviewer_what_the_first_answered(audited, command):
+    untold = answered(audited, command)
+    log = b"".join(
+        path.read_bytes()
+        for path in (audited.folder / "training_audit_logs" / "log").rglob("*")
+        if path.is_file()
+    )
+    for word in ("serve: review submit", '"review submit"', "policy_gap", untold[-2]):
+        assert word.encode() in log
+    for name in ("cleo", "vera", "dan", "ada"):
+        browser = audited.browser(name)
+        told = browser.get("/api/v1/operations").json()
+        commands = [one["command"] for one in told]
+        assert sorted(commands) == [
+            *("review submit", "serve: review claim", "serve: review claim"),
+            "serve: review submit",
+        ]
+        assert {one["arguments"]["person"] for one in told} == {"ben"}
+        assert {one["outcome"] for one in told} == {"done"}
+        pages = [browser.get(path).text for path in ("/operations", "/runs")]
+        for text in [*pages, str(told), browser.send("/runs/verify").text]:
+            assert not [word for word in untold if word in text]
+
+
+def test_where_the_store_is_may_be_a_secret(site):
+    where = {"phase89_storage": "postgresql://nethical:a-secret@db/reviews", "reason": "late"}
+    told = {"command": "govern move", "by": "ada", "arguments": where}
+    log = log_of(site)
+    log.append({"event_type": "operation", **told, "phase": "begun", "timestamp": "2030-01-01"})
+    log.seal()
+    vera = site.browser("vera")
+    for path in ("/operations", "/api/v1/operations"):
+        text = vera.get(path).text
+        assert "late" in text
+        assert "a-secret" not in text
+
+
+def test_an_operation_that_was_changed_since_it_was_sealed_is_not_shown(audited):
+    audited.enter("block")
+    audited.browser("ben").send("/review/claim")
+    vera = audited.browser("vera")
+    assert "serve: review claim" in vera.get("/operations").text
+    for path in (audited.folder / "training_audit_logs" / "log" / "tile" / "entries").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes().replace(b'"person":"ben"', b'"person":"eve"'))
+    answer = vera.get("/operations")
+    assert answer.status_code == 409
+    assert "is not the one that was sealed" in answer.text

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["FollowedLog", "LogSoFar", "RunSummary"]
 
 _MEND = (
-    "run `nethical audit verify` on it, and restore it from a copy; whoever reads it anew, as a "
-    "server does once it is started again, cannot tell that it was another one"
+    "run `nethical audit verify` on it, and restore it from a copy; a server that is started again "
+    "reads it anew and cannot tell"
 )
 
 

@@ -32,7 +32,7 @@ from nethical.web.pages_configurations import listed, one_configuration, searche
 from nethical.web.pages_drift import newest_reports, read_report
 from nethical.web.pages_models import bundle_of, documents_of, find_version
 from nethical.web.pages_review import answer_case, case_for, cases_for, claim_case, release_case
-from nethical.web.pages_runs import logged_run, logged_runs, told_of
+from nethical.web.pages_runs import logged_operations, logged_run, logged_runs, told_of
 
 __all__ = ["router"]
 
@@ -82,6 +82,12 @@ def run(visit: Visiting, run_id: Word) -> Document:
     """Return a run with its facts in order."""
     found, events = logged_run(visit.desk, run_id)
     return {**found, "facts": [{"index": event.index, **told_of(event)} for event in events]}
+
+
+@router.get(f"{V1}/operations")
+def operations(visit: Visiting, limit: Limit = 50, offset: Offset = 0) -> list[Document]:
+    """Return what the audit log tells beside runs, the newest first; of answers only whose."""
+    return logged_operations(visit.desk, limit=limit, offset=offset)
 
 
 @router.get(f"{V1}/models")

@@ -1,4 +1,4 @@
-"""Runs as the audit log tells them, and the log verified in place."""
+"""Runs and operations as the audit log tells them, and the log verified in place."""
 
 from threading import Lock
 from typing import Any
@@ -7,15 +7,24 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from nethical.audit.following import RunSummary
+from nethical.audit.logged_operations import OPERATION, LoggedOperation
 from nethical.audit.runs import Event
 from nethical.audit.verification import Verified, believed, located, verify
 from nethical.errors import IntegrityError, NethicalError
 from nethical.reports.blocks import seconds_between
 from nethical.web.access import GuardedRoute, TurnedAwayError, Visit, Visiting
 from nethical.web.desk import Desk
-from nethical.web.rendering import page, sentence
+from nethical.web.rendering import page
 
-__all__ = ["has_log", "logged_run", "logged_runs", "router", "run_document", "told_of"]
+__all__ = [
+    "has_log",
+    "logged_operations",
+    "logged_run",
+    "logged_runs",
+    "router",
+    "run_document",
+    "told_of",
+]
 
 router = APIRouter(route_class=GuardedRoute)
 
@@ -25,6 +34,12 @@ MOST_FAULTS = 50
 # Of what kinds the cases of a run are, for who reads it may be asked about them: where all are of
 # one kind that is what the model said of each. The log has it, and `nethical audit show` tells it.
 UNTOLD = {"reviews_asked": {"drawn"}}
+# Who answers a case next must not learn what was answered, nor by whom: of an answer it is told
+# that somebody gave one, and the page of a case that is closed tells the rest.
+ANSWERS = {"review submit", "review adjudicate"}
+TOLD_OF_ANSWERS = {"person"}
+# Where the store is may hold the password of a database.
+UNTOLD_ARGUMENTS = {"phase89_storage"}
 BRIEF = 120
 PER_PAGE = 50
 MOST_PAGES = 1_000_000
@@ -52,6 +67,31 @@ def logged_run(desk: Desk, run_id: str) -> tuple[dict[str, Any], list[Event]]:
     if so_far is None or found is None:
         raise TurnedAwayError(404, "The log holds no such run.")
     return run_document(found), so_far.events_of(found)
+
+
+def logged_operations(desk: Desk, *, limit: int, offset: int = 0) -> list[dict[str, Any]]:
+    """Return what was done beside runs, the newest first; nothing where there is no log."""
+    so_far = desk.log.look()
+    return [_operation_document(one) for one in so_far.operations(limit, offset)] if so_far else []
+
+
+def _operation_document(one: LoggedOperation) -> dict[str, Any]:
+    """Return what may be told of an operation to whoever is signed in."""
+    told = one.begun.document.get("arguments")
+    if one.begun.event_type != OPERATION:
+        told = {key: value for key, value in one.begun.document.items() if key not in OWN}
+    arguments = dict(told) if isinstance(told, dict) else {}
+    if one.command.removeprefix("serve: ") in ANSWERS:
+        arguments = {key: arguments[key] for key in TOLD_OF_ANSWERS & arguments.keys()}
+    return {
+        "index": one.begun.index,
+        "began": one.begun.at,
+        "ended": one.ended.at if one.ended else None,
+        "command": one.command,
+        "by": one.by,
+        "arguments": {k: v for k, v in arguments.items() if k not in UNTOLD_ARGUMENTS},
+        "outcome": one.outcome,
+    }
 
 
 def run_document(run: RunSummary) -> dict[str, Any]:
@@ -115,7 +155,7 @@ def _listed(
         has_log=is_there or broken is not None,
         path=desk.places.audit_path,
         verified=verified,
-        broken=broken and sentence(broken),
+        broken=broken,
         most=MOST_FAULTS,
     )
 
@@ -123,6 +163,21 @@ def _listed(
 def _place(number: str) -> int:
     """Return which page of a list is asked for: the first for what is no number."""
     return min(max(int(number), 1), MOST_PAGES) if number.isdecimal() and len(number) < 9 else 1  # noqa: PLR2004 - digits
+
+
+@router.get("/operations", include_in_schema=False)
+def operations(visit: Visiting, number: str = "1") -> Response:
+    """List what was done beside runs, the newest first."""
+    place = _place(number)
+    found = logged_operations(visit.desk, limit=PER_PAGE + 1, offset=(place - 1) * PER_PAGE)
+    return page(
+        visit,
+        "operations",
+        operations=found[:PER_PAGE],
+        number=place,
+        has_more=len(found) > PER_PAGE,
+        here="/runs",
+    )
 
 
 @router.get("/runs/{run_id}", include_in_schema=False)
