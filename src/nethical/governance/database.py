@@ -29,8 +29,8 @@ VERSION_TABLE = "nethical_schema"
 HEAD = "0002"
 RELEASED = ("0001", HEAD)
 LOCKED_SECONDS = 60
+LOCKED = "BEGIN IMMEDIATE"  # one writes, and has waited for the others here
 UPGRADE_LOCK = 0x6E657468  # one at a time makes or changes the tables of a server
-READS = "nethical_reads"
 
 
 def database_url(place: str) -> sa.URL:
@@ -75,7 +75,6 @@ class Database:
             ) from error
         if self.is_sqlite:
             sa.event.listen(self._engine, "connect", _set_up_sqlite)
-            sa.event.listen(self._engine, "begin", _begin_sqlite)
         self._is_open = False
 
     @property
@@ -155,7 +154,9 @@ class Database:
         location = str(Path(__file__).parent / "migrations")
         config.set_main_option("script_location", location.replace("%", "%%"))
         with self._explained("write"), self._engine.begin() as db:
-            if self.url.get_backend_name() == "postgresql":
+            if self.is_sqlite:
+                db.exec_driver_sql(LOCKED)
+            elif self.url.get_backend_name() == "postgresql":
                 db.execute(sa.select(sa.func.pg_advisory_xact_lock(UPGRADE_LOCK)))
             had = self._version_in(db)
             config.attributes["connection"] = db
@@ -195,7 +196,9 @@ class Database:
         """Give the one transaction that may write; it is on the disk when the block has ended."""
         self.check()
         with self._explained("write"), self._engine.begin() as db:
-            if not self.is_sqlite:  # which has waited at BEGIN IMMEDIATE
+            if self.is_sqlite:
+                db.exec_driver_sql(LOCKED)
+            else:
                 db.execute(
                     sa.select(sa.column("version_num")).select_from(_VERSION).with_for_update()
                 )
@@ -203,10 +206,11 @@ class Database:
 
     @contextmanager
     def _reader(self) -> Iterator[sa.Connection]:
-        options: dict[str, Any] = {READS: True}
-        if not self.is_sqlite:
-            options["isolation_level"] = "REPEATABLE READ"
-        with self._engine.connect().execution_options(**options) as db:
+        with self._engine.connect() as db:
+            if self.is_sqlite:
+                db.exec_driver_sql("BEGIN")
+            else:
+                db.execution_options(isolation_level="REPEATABLE READ")
             yield db
 
     @contextmanager
@@ -251,8 +255,3 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 - 
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.execute("PRAGMA secure_delete = ON")  # what retention deletes is gone from the file
     cursor.close()
-
-
-def _begin_sqlite(connection: sa.Connection) -> None:
-    reads = connection.get_execution_options().get(READS, False)
-    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

@@ -70,13 +70,15 @@ _IS_FREE = sa.or_(
     slot_.c.state == FREE, sa.and_(slot_.c.state == CLAIMED, slot_.c.lease_until <= _NOW)
 )
 _HELD = (
-    _OF_BOTH.where(slot_.c.reviewer == WHO, slot_.c.state == CLAIMED)
+    _OF_BOTH.add_columns(sa.literal_column("0").label("turn"))
+    .where(slot_.c.reviewer == WHO, slot_.c.state == CLAIMED)
     .order_by(case_.c.rank, case_.c.due_at, case_.c.case_id)
     .limit(1)
 )
 _of_them = slot_.alias("of_them")
 _NEXT = (
-    _OF_BOTH.where(
+    _OF_BOTH.add_columns(sa.literal_column("1").label("turn"))
+    .where(
         case_.c.state == State.OPEN.value,
         _IS_FREE,
         ~sa.exists().where(_of_them.c.case_id == case_.c.case_id, is_who(_of_them.c.reviewer)),
@@ -84,6 +86,8 @@ _NEXT = (
     .order_by(case_.c.rank, case_.c.due_at, case_.c.case_id, slot_.c.place)
     .limit(1)
 )
+_each = [sa.select(found.subquery()) for found in (_HELD, _NEXT)]
+_HELD_AND_NEXT = sa.union_all(*_each).order_by("turn")
 _FREE = sa.select(slot_).where(slot_.c.case_id == WHICH, _IS_FREE).order_by(slot_.c.place).limit(1)
 _mate, _said = slot_.alias("mate"), answer_.alias("said")
 _OWN = (
@@ -147,15 +151,12 @@ class ReviewQueue:
         check_reviewer(reviewer)
         wanted = {"who": reviewer, "now": stamp(self._clock())}
         with self.store.writing() as db:
-            found = db.execute(_HELD, wanted).first()
-            if found is None or found.severity != EMERGENCY:
-                first = db.execute(_NEXT, wanted).first()
-                if found is None or (first is not None and first.severity == EMERGENCY):
-                    found = first
-            if found is None:
+            rows = db.execute(_HELD_AND_NEXT, wanted).all()
+            if not rows:
                 return None
+            found = next((row for row in rows if row.severity == EMERGENCY), rows[0])
             until = self._take(db, found.slot_id, reviewer)
-            return Claimed(shown(found, {}, reviewer, CLAIMED), until)
+        return Claimed(shown(found, {}, reviewer, CLAIMED), until)
 
     def held(self, reviewer: str) -> str | None:
         """Return the id of the case that a person has claimed and not answered, if any."""
