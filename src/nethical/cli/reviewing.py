@@ -192,21 +192,19 @@ def _interval(one: Interval) -> str:
 
 def _report(args: argparse.Namespace, queue: ReviewQueue, person: str, console: Console) -> Done:
     from nethical.data import files
-    from nethical.governance.reporting import reported_cases
+    from nethical.governance.reporting import deciding_model, enter_reported, reported_cases
     from nethical.governance.reviews import LEVELS
     from nethical.keys import Keys, default_home
-    from nethical.trained import TrainedModel, registry_of
+    from nethical.trained import registry_of
 
-    bundle = registry_of(args.models_dir, args.key).verify(args.model)
-    model = TrainedModel.from_files(bundle.files)
+    model_id, model = deciding_model(registry_of(args.models_dir, args.key), args.model)
     key = Keys(default_home()).row_key()
     severity = LEVELS[args.severity]
-    cases = reported_cases(model, bundle.model_id, key, files.load(args.file), severity)
-    entered = queue.enter(cases)
-    new = sum(entered.new.values())
-    there = f", {entered.known:,} are in the queue already" if entered.known else ""
-    console.info(f"Review queue: {new:,} new cases of {model.name}, {args.severity}{there}")
-    told = {"name": model.name, "severity": args.severity, "entered": new, "known": entered.known}
+    cases = reported_cases(model, model_id, key, files.load(args.file), severity)
+    told = enter_reported(queue, model, cases, severity)
+    there = f", {told['known']:,} are in the queue already" if told["known"] else ""
+    new = f"{told['entered']:,} new cases"
+    console.info(f"Review queue: {new} of {model.name}, {args.severity}{there}")
     return Done(told, {**told, "by": person})
 
 

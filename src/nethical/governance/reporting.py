@@ -2,25 +2,70 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nethical import decisions
-from nethical.errors import UsageError
+from nethical.errors import DataError, UsageError
 from nethical.governance.configurations import Status
-from nethical.governance.reviews import Case, Source
+from nethical.governance.reviews import SEVERITIES, Case, Source
 from nethical.governance.sampling import draws_of, told_rows
 from nethical.judgement import reads
 from nethical.trained import TrainedModel
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import pyarrow as pa
 
+    from nethical.governance.queue import ReviewQueue
     from nethical.governance.store import GovernanceStore
     from nethical.registry import Registry
 
-__all__ = ["reported_cases", "shadow_of"]
+__all__ = ["deciding_model", "enter_reported", "reported_cases", "shadow_of", "table_of"]
+
+
+def deciding_model(registry: Registry, reference: str) -> tuple[str, TrainedModel]:
+    """Return the id of the model that decided about rows that are reported, and the model.
+
+    Args:
+        registry: Where it is.
+        reference: A name that has one in production, an id, or what else the registry finds.
+
+    Raises:
+        IntegrityError: It is not what was signed.
+        UsageError: There is none.
+    """
+    bundle = registry.verify(reference)
+    return bundle.model_id, TrainedModel.from_files(bundle.files)
+
+
+def table_of(model: TrainedModel, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Return rows as a table of the columns that a model reads.
+
+    Args:
+        model: What reads them.
+        rows: Values by column; what a row lacks is missing in it, and what no model reads is
+            left out.
+
+    Raises:
+        DataError: A column holds values of more than one kind, or a number beyond 64 bits.
+    """
+    import pyarrow as pa
+
+    columns = {}
+    for name in model.reads:
+        if not any(name in row for row in rows):
+            continue  # the model says that it is missing
+        try:
+            columns[name] = pa.array([row.get(name) for row in rows])
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+            raise DataError(
+                f"column {name!r} cannot be read: {str(error).splitlines()[0]}",
+                mend="give each column values of one kind, and numbers of 64 bits at most",
+            ) from error
+    return pa.table(columns)
 
 
 def reported_cases(
@@ -65,6 +110,30 @@ def reported_cases(
         )
         for digest, row in zip(digests, rows, strict=True)
     ]
+
+
+def enter_reported(
+    queue: ReviewQueue, model: TrainedModel, cases: Sequence[Case], severity: int
+) -> dict[str, Any]:
+    """Put reported rows into the queue, and return what is told of that.
+
+    Args:
+        queue: The queue.
+        model: What decided about them.
+        cases: The rows, as ``reported_cases`` gives them.
+        severity: As it was said to be.
+
+    Returns:
+        The name of the model, the severity in a word, how many cases are new, and how many were
+        in the queue already.
+    """
+    entered = queue.enter(cases)
+    return {
+        "name": model.name,
+        "severity": SEVERITIES[severity],
+        "entered": sum(entered.new.values()),
+        "known": entered.known,
+    }
 
 
 def shadow_of(

@@ -82,6 +82,7 @@ ACCESS: Mapping[tuple[str, str], str] = {
     ("GET", "/api/v1/review/figures"): APPROVER,
     ("GET", "/api/v1/review/cases"): VIEWER,
     ("GET", "/api/v1/review/cases/{case_id}"): VIEWER,
+    ("POST", "/api/v1/review/reports"): REVIEWER,
     ("POST", "/api/v1/review/claim"): REVIEWER,
     ("POST", "/api/v1/review/cases/{case_id}/answer"): REVIEWER,
     ("POST", "/api/v1/review/cases/{case_id}/release"): REVIEWER,

@@ -12,7 +12,13 @@ from starlette.responses import JSONResponse, Response
 
 from nethical.bundle import Bundle
 from nethical.errors import UsageError
-from nethical.governance.reviews import Answer
+from nethical.governance.reporting import (
+    deciding_model,
+    enter_reported,
+    reported_cases,
+    table_of,
+)
+from nethical.governance.reviews import LEVELS, SEVERITIES, Answer
 from nethical.web.access import GuardedRoute, TurnedAwayError, Visit, Visiting
 from nethical.web.api_models import (
     AnswerIn,
@@ -24,6 +30,8 @@ from nethical.web.api_models import (
     MeOut,
     Offset,
     Problem,
+    ReportIn,
+    ReportOut,
     StateName,
     Word,
 )
@@ -185,6 +193,25 @@ def cases(
 def case(visit: Visiting, case_id: CaseId) -> Any:  # noqa: ANN401 - likewise
     """Return a case as this person may see it."""
     return case_for(visit, case_id).to_document()
+
+
+@router.post(f"{V1}/review/reports", response_model=ReportOut)
+def report(visit: Visiting, given: ReportIn) -> Any:  # noqa: ANN401 - likewise
+    """Let people look at rows of what a name has in production, whatever it said of them."""
+    desk = visit.desk
+    current = desk.registry.current(given.name)
+    if current is None:
+        raise UsageError(
+            f"{given.name} has nothing in production",
+            mend="name one of the models that are, as /api/v1/models tells",
+        )
+    severity = LEVELS[given.severity] if isinstance(given.severity, str) else given.severity
+    model_id, model = deciding_model(desk.registry, current.name)
+    frame = table_of(model, given.rows)
+    cases = reported_cases(model, model_id, desk.keys.row_key(), frame, severity)
+    told = {"name": model.name, "severity": SEVERITIES[severity], "rows": str(len(given.rows))}
+    with desk.recorded("review report", visit.name, **told):
+        return enter_reported(desk.queue, model, cases, severity)
 
 
 @router.post(f"{V1}/review/claim", response_model=ClaimedOut | None)

@@ -3,7 +3,9 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import Path, Query
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+from nethical.history import NAME
 
 __all__ = [
     "AnswerIn",
@@ -16,6 +18,8 @@ __all__ = [
     "MeOut",
     "Offset",
     "Problem",
+    "ReportIn",
+    "ReportOut",
     "StateName",
     "Tag",
     "Word",
@@ -37,6 +41,17 @@ CaseId = Annotated[str, Path(min_length=1, max_length=128)]
 Limit = Annotated[int, Query(ge=1, le=200)]
 Offset = Annotated[int, Query(ge=0, le=1_000_000_000)]
 Rationale = Annotated[str, StringConstraints(max_length=LONGEST_RATIONALE, pattern=r"^[^\x00]*$")]
+# Kept with the case as it is given, so it has to be text that any store can keep.
+Text = Annotated[str, StringConstraints(strict=True, pattern=r"^[^\x00]*$")]
+Column = Annotated[Text, StringConstraints(min_length=1, max_length=200)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Whole = Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)]
+Truth = Annotated[bool, Field(strict=True)]
+Cell = Truth | Whole | Number | Text | list[Text] | None
+Level = Literal["LOW", "MEDIUM", "HIGH", "CRITICAL", "EMERGENCY"]
+Severity = Annotated[int, Field(strict=True, ge=1, le=5)]
+# As the command line takes it: in letters of any size.
+IN_CAPITALS = BeforeValidator(lambda given: given.upper() if isinstance(given, str) else given)
 
 
 class AnswerIn(BaseModel):
@@ -47,6 +62,24 @@ class AnswerIn(BaseModel):
     tags: list[Tag] = Field(default=[], max_length=6, json_schema_extra={"uniqueItems": True})
     rationale: Rationale = ""
     confidence: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
+
+
+class ReportIn(BaseModel):
+    """Rows that people shall look at, whatever the model said of them."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: Annotated[str, Field(pattern=f"^{NAME.pattern}$", examples=["payments"])]
+    rows: Annotated[list[dict[Column, Cell]], Field(min_length=1, max_length=100)]
+    severity: Annotated[Severity | Level, IN_CAPITALS] = "HIGH"
+
+
+class ReportOut(BaseModel):
+    """What became of rows that were reported: ``known`` ones were in the queue already."""
+
+    name: str
+    severity: Level
+    entered: int
+    known: int
 
 
 class Problem(BaseModel):
