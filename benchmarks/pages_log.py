@@ -2,8 +2,9 @@
 
 A log is filled with runs of ten facts each and an operation after every tenth run, a server is
 started beside it, and each page is asked for by one who is alone: at first, again, again after an
-entry was added, and then one run. What is to be met: what is asked for later takes 50 ms at most,
-and all of it leaves the server with less than 100 MB more than it began with.
+entry was added, then one run and what was done beside them. Whatever is asked for later has to
+take 50 ms at most, and all of it to leave the server with less than 100 MB more than it had.
+Before the log was followed, /runs took 4.8 s at 100,000 entries, and the server grew by 261 MB.
 
     python benchmarks/pages_log.py --entries 100000
 """
@@ -108,6 +109,7 @@ def main() -> int:
             one = f"/runs/{facts(7)[0]['run_id']}"
             told["/runs/{run_id}"] = [asked_ms(url, one, cookie) for _ in range(AGAIN)]
             told["/api/v1/runs"] = [asked_ms(url, "/api/v1/runs", cookie) for _ in range(AGAIN)]
+            told["/operations"] = [asked_ms(url, "/operations", cookie) for _ in range(AGAIN)]
             growth = resident_mb(server.pid) - before
         finally:
             server.kill()
