@@ -65,6 +65,8 @@ def test_bytes_are_canonical_only_if_the_reference_writes_them_so(content):
         b'{"a":1,"a":1}',
         b'{"a":1.0}',
         b'{"a":[1.0]}',
+        b"1.0",
+        b"-0.0",
         b'{"a":-0}',
         b'{"a":1E2}',
         b'{"a":1e-05}',

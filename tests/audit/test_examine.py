@@ -340,6 +340,22 @@ def test_two_notes_of_one_size_in_the_log_are_a_fork(kept, log, key):
     ]
 
 
+def test_a_fork_is_told_from_the_log_at_every_size(tmp_path, key):
+    path, sizes = tmp_path / "log", range(1, 300)
+    log = Log(path, key, origin=ORIGIN)
+    for i in sizes:
+        log.append({"i": i})
+        log.seal()
+    found = examine(path, log.key)
+    assert (found.faults, found.checkpoints) == ([], 300)
+    for size in sizes[:-1]:
+        after = read_checkpoint((path / "checkpoints" / str(size + 1)).read_bytes())
+        forked = sign_checkpoint(replace(after, tree_size=size), key)
+        (path / "checkpoints" / str(size)).write_bytes(forked)
+    told = [(fault.file, fault.kind) for fault in examine(path, log.key, limit=300).faults]
+    assert told == [(f"checkpoints/{size}", "fork") for size in sizes[:-1]]
+
+
 @pytest.mark.parametrize("entry", [b'{"i": 1}', b'{"b":1,"a":2}', b'{"a":1,"a":1}', b"\xff", b""])
 def test_an_entry_that_is_not_canonical_is_revealed_though_it_was_signed(tmp_path, key, entry):
     log = Log(tmp_path / "log", key)

@@ -216,6 +216,17 @@ def test_what_no_crash_explains_is_refused_and_not_repaired(make_log, key, tmp_p
     assert not examine(log.path, log.key).sound
 
 
+@pytest.mark.parametrize(("older", "newer"), [(5, 7), (9, 10), (99, 100), (0, 2)])
+def test_a_log_is_not_written_on_behind_a_checkpoint_that_it_signed(make_log, key, older, newer):
+    log = make_log(older)
+    kept = shutil.copytree(log.path, log.path.parent / "kept")
+    log.extend({"i": i} for i in range(older, newer))
+    log.seal()
+    shutil.copyfile(log.path / "checkpoints" / str(newer), kept / "checkpoints" / str(newer))
+    with pytest.raises(IntegrityError, match=f"ends at {older} entries .* it was set back"):
+        Log(kept, key)
+
+
 def test_a_journal_that_was_changed_under_a_writer_is_refused_by_it(make_log):
     log = make_log(3, 3)
     change(log.path / "pending", -1)

@@ -1,5 +1,6 @@
 """A log that changes its key: who believes one key of it believes the others, and no more."""
 
+import base64
 import json
 import shutil
 
@@ -12,6 +13,7 @@ from nethical.audit.log import Log
 from nethical.audit.notes import VerifierKey
 from nethical.audit.reading import LogReader
 from nethical.audit.rotation import believed_keys, open_log
+from nethical.audit.rotation import rotated as rotated_entry
 from nethical.audit.verification import verify
 from nethical.errors import IntegrityError
 
@@ -133,6 +135,19 @@ def test_a_stranger_cannot_rewrite_the_log_and_claim_to_have_been_handed_it(tmp_
     assert not examine(forged, VKEYS[0]).sound
 
 
+def test_a_stranger_cannot_claim_to_have_handed_a_log_over(tmp_path):
+    stranger, path = VerifierKey.of(ORIGIN, STRANGER), tmp_path / "log"
+    log = Log(path, STRANGER, origin=ORIGIN)
+    log.append(rotated_entry(stranger, VKEYS[0]))
+    log.seal()
+    text = (path / "checkpoint").read_bytes().rsplit(b" ", 1)[0]
+    mark = base64.b64encode(VKEYS[0].key_id + bytes(64))
+    (path / "checkpoint").write_bytes(text + b" " + mark + b"\n")
+    assert believed_keys(path, [VKEYS[0]]) == [VKEYS[0]]
+    (path / "checkpoint").write_bytes(sign_checkpoint(LogReader(path).checkpoint, FIRST))
+    assert believed_keys(path, [VKEYS[0]]) == [stranger, VKEYS[0]]
+
+
 def test_a_key_that_was_replaced_signs_nothing_more(rotated):
     head = LogReader(rotated).checkpoint
     note = sign_checkpoint(Checkpoint(ORIGIN, head.tree_size, head.root_hash), FIRST)
@@ -140,6 +155,29 @@ def test_a_key_that_was_replaced_signs_nothing_more(rotated):
     found = examine(rotated, VKEYS[2])
     assert [fault.file for fault in found.faults] == [f"checkpoints/{head.tree_size}"]
     assert "a key that was replaced" in found.faults[0].what
+
+
+def test_a_line_that_bears_a_believed_name_and_does_not_fit_hides_no_key(rotated):
+    broken = rotated / "checkpoints" / "305"
+    text, mark = broken.read_bytes().rsplit(b" ", 1)
+    kept = base64.b64decode(mark)
+    broken.write_bytes(text + b" " + base64.b64encode(kept[:-1] + bytes([kept[-1] ^ 1])) + b"\n")
+    for named in VKEYS:
+        assert believed_keys(rotated, [named]) == VKEYS
+        (fault,) = examine(rotated, named).faults
+        assert (fault.file, fault.kind) == ("checkpoints/305", "signature")
+
+
+def test_a_note_that_claims_a_key_at_the_hand_over_without_its_signature_leads_nowhere(rotated):
+    """Whose name a line bears is enough to look no further, and never to believe a key."""
+    handed_over = rotated / "checkpoints" / "306"
+    text = handed_over.read_bytes().rsplit(b" ", 1)[0]
+    mark = base64.b64encode(VKEYS[0].key_id + bytes(64))
+    handed_over.write_bytes(text + b" " + mark + b"\n")
+    assert believed_keys(rotated, [VKEYS[0]]) == [VKEYS[0]]
+    assert ("checkpoints/306", "signature") in {
+        (fault.file, fault.kind) for fault in examine(rotated, VKEYS[0]).faults
+    }
 
 
 def test_a_checkpoint_between_the_keys_that_is_gone_breaks_the_way(rotated):

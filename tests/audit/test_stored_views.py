@@ -1,11 +1,14 @@
 """What somebody who may write the folder, but has no key, can put before a reader."""
 
 import hashlib
+import json
 import os
 import shutil
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from nethical.audit.folder import AuditFolder
 from nethical.audit.log import Log
@@ -13,6 +16,7 @@ from nethical.audit.notes import VerifierKey
 from nethical.audit.reading import LogReader
 from nethical.audit.sink import AuditSink
 from nethical.audit.verification import believed, located, verify, vkey_of
+from nethical.audit.views import _json
 from nethical.errors import DataError, IntegrityError, StorageError, UsageError
 from nethical.facts import RunStarted, Warned
 from nethical.keys import Keys
@@ -30,6 +34,32 @@ def log_run(folder, keys, *facts):
     error = DataError("no data", mend="give some")
     sink.__exit__(DataError, error, None)
     return run.run_id
+
+
+members = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec="utf-8"), max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+
+
+@given(members)
+@example({"a": [], "b": {}, "\u2028\x7f": [[], {"c": [1e16, -0.0, True, None]}]})
+def test_a_view_is_written_as_the_encoder_of_python_writes_it(document):
+    told = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    assert _json(document) == f"{told}\n".encode()
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_view_holds_no_number_that_is_not_json(number):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        _json({"a": number})
 
 
 @pytest.fixture(scope="module")

@@ -80,7 +80,7 @@ class _Examination:
             names = self._folder.names("checkpoints")
         if note is None and not self._folder.names("tile") and journal is None:
             raise no_log(self._folder.path)
-        checkpoint = self._opened("checkpoint", note or b"", mismatch=None)
+        checkpoint, _ = self._opened("checkpoint", note or b"", mismatch=None)
         self._found.checkpoint = checkpoint
         if checkpoint is None:
             return self._found
@@ -110,29 +110,35 @@ class _Examination:
             self._found.fault(name, None, "missing", "there is no such file")
         return note
 
-    def _opened(self, name: str, note: bytes, mismatch: Checkpoint | None) -> Checkpoint | None:
-        """Return the checkpoint of a note, None when it says nothing; bad ones are faults."""
+    def _opened(
+        self, name: str, note: bytes, mismatch: Checkpoint | None
+    ) -> tuple[Checkpoint | None, VerifierKey | None]:
+        """Return the checkpoint of a note, None when it says nothing, and who signed it.
+
+        Bad ones are faults.
+        """
         if not note:
             if not any(fault.file == name for fault in self._found.faults):
                 self._found.fault(name, None, "length", "it is empty")
-            return None
+            return None, None
         try:
             claimed = read_checkpoint(note)
         except IntegrityError as error:
             self._found.fault(name, None, "changed", error.what)
-            return None
+            return None, None
         if self._key is None:
             if mismatch is None:
                 self._found.warn(name, None, "unsigned", "no key was named to check it by")
             elif claimed.origin != mismatch.origin:
                 self._found.fault(name, None, "changed", f"it is of the log {claimed.origin}")
-            return claimed
-        try:
-            open_checkpoint(note, self._key)
-        except IntegrityError as error:
-            if not signer(note, self._keys):
+            return claimed, None
+        signed_by = signer(note, self._keys)
+        if signed_by is None:
+            try:
+                open_checkpoint(note, self._key)
+            except IntegrityError as error:
                 self._found.fault(name, None, "signature", error.what)
-        return claimed
+        return claimed, signed_by
 
     def _journal(self) -> bytes | None:
         try:
@@ -208,10 +214,12 @@ class _Examination:
         for number in sorted(numbers):
             name = f"checkpoints/{number}"
             kept = self._note(name)
-            claimed = self._opened(name, kept, mismatch=checkpoint) if kept is not None else None
-            if kept is None or claimed is None:
+            if kept is None:
                 continue
-            latest = self._check_order(name, kept, latest)
+            claimed, signed_by = self._opened(name, kept, mismatch=checkpoint)
+            if claimed is None:
+                continue
+            latest = self._check_order(name, signed_by, latest)
             if claimed.tree_size != number:
                 what = f"it is of {claimed.tree_size} entries"
                 self._found.fault(name, None, "changed", what)
@@ -226,9 +234,8 @@ class _Examination:
             else:
                 self._found.checkpoints += 1
 
-    def _check_order(self, name: str, note: bytes, latest: int) -> int:
+    def _check_order(self, name: str, key: VerifierKey | None, latest: int) -> int:
         """Return the number of the key that signed a note, which must not be one before."""
-        key = signer(note, self._keys)
         if key is None:
             return latest
         if self._keys.index(key) < latest:

@@ -26,7 +26,6 @@ from nethical.audit.runs import is_run_id
 from nethical.errors import IntegrityError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -177,10 +176,14 @@ class AuditFolder:
         with contextlib.suppress(OSError):  # views of it are there to stay
             path.rmdir()
 
-    def _locked_runs(self) -> Iterator[Path]:
-        for path in listed(self.runs):
-            if is_run_id(path.name) and os.path.lexists(path / LOCK):
-                yield path
+    def _locked_runs(self) -> list[Path]:
+        runs = str(self.runs)  # as text, for there may be very many, nearly all of them ended
+        found = [
+            name
+            for name in Folder(self.runs).names(".")
+            if os.access(f"{runs}/{name}/{LOCK}", os.F_OK, follow_symlinks=False)
+        ]
+        return [self.runs / name for name in sorted(found) if is_run_id(name)]
 
     def link_latest(self, run_id: str, chunk: str) -> None:
         """Make ``latest`` and the links through it those of a run; hold the folder's lock."""

@@ -14,6 +14,7 @@ import binascii
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from nethical.errors import IntegrityError, UsageError
@@ -120,14 +121,19 @@ class VerifierKey:
 
     def fits(self, message: bytes, signature: bytes) -> bool:
         """Return whether the signature is this key's over the message."""
-        from cryptography.exceptions import InvalidSignature
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+        return _fits(self.public_bytes, message, signature)
 
-        try:
-            Ed25519PublicKey.from_public_bytes(self.public_bytes).verify(signature, message)
-        except (InvalidSignature, ValueError):
-            return False
-        return True
+
+@lru_cache(maxsize=64)  # a note is asked about several times in a row: views hold it too
+def _fits(public_bytes: bytes, message: bytes, signature: bytes) -> bool:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    try:
+        Ed25519PublicKey.from_public_bytes(public_bytes).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,7 @@ class SealedTree:
         self._folder = folder
         self.tree_size = tree_size
         self._kept: OrderedDict[Tile, list[bytes]] = OrderedDict()
+        self._last: tuple[Tile | None, list[bytes]] = (None, [])
 
     def tile(self, level: int | None, index: int) -> Tile:
         """Return which file holds the hashes (or, level None, the entries) at a tile index."""
@@ -103,12 +104,16 @@ class SealedTree:
             IntegrityError: The file is missing or is no bundle of that many entries.
         """
         tile = self.tile(None, index)
+        if tile == self._last[0]:
+            return list(self._last[1])
         found, content = self._content(tile)
         try:
-            return decode_bundle(content, found.width)[: tile.width]
+            entries = decode_bundle(content, found.width)[: tile.width]
         except ValueError as error:
             path = self._folder.path / found.path
             raise IntegrityError(f"{path}: {error}", mend=_MEND) from error
+        self._last = tile, entries
+        return list(entries)
 
     def node(self, height: int, index: int) -> bytes:
         """Return the hash of a complete subtree, as the functions of ``merkle`` ask for it."""

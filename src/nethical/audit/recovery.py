@@ -228,9 +228,11 @@ def _finish(
 
 def _check_newer(folder: Folder, state: State, key: VerifierKey) -> None:
     """Refuse a log that was set back behind a checkpoint it has signed."""
-    names = [name for name in folder.names("checkpoints") if re.fullmatch(r"0|[1-9]\d*", name)]
-    newest = max(map(int, names), default=0)
     sealed = state.checkpoint.tree_size
+    length, last = len(str(sealed)), str(sealed)
+    names = folder.names("checkpoints")  # there may be very many: they are compared as text
+    newer = [each for each in names if len(each) > length or (len(each) == length and each > last)]
+    newest = max((int(each) for each in newer if re.fullmatch(r"[1-9]\d*", each)), default=0)
     if newest <= sealed:
         return
     path = folder.path / "checkpoints" / str(newest)

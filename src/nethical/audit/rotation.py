@@ -13,15 +13,15 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from nethical.audit import merkle
-from nethical.audit.checkpoint import Checkpoint, read_checkpoint
+from nethical.audit.checkpoint import Checkpoint
 from nethical.audit.entries import decode_entry
 from nethical.audit.files import Folder
-from nethical.audit.notes import VerifierKey, open_note
+from nethical.audit.notes import VerifierKey, open_note, split_note
 from nethical.audit.reading import LogReader, SealedTree, no_log
 from nethical.errors import IntegrityError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 __all__ = ["believed_keys", "open_log", "rotated", "signer"]
@@ -62,8 +62,7 @@ def open_log(path: Path, named: Sequence[VerifierKey]) -> LogReader:
     note = Folder(path).read("checkpoint", _MAX_NOTE)
     if note is None:
         raise no_log(path)
-    keys = believed_keys(path, named)
-    current = signer(note, keys)
+    current = signer(note, named) or signer(note, believed_keys(path, named))
     if current is None:
         told = ", ".join(f"{key.name}+{key.key_id.hex()}" for key in named) or "none"
         raise IntegrityError(
@@ -77,10 +76,19 @@ def open_log(path: Path, named: Sequence[VerifierKey]) -> LogReader:
 
 @dataclass(frozen=True)
 class _Signed:
-    """A checkpoint of the log, with the bytes of its note."""
+    """A checkpoint of the log, with the bytes of its note and the keys that it claims."""
 
     checkpoint: Checkpoint
     note: bytes
+    claimed: frozenset[tuple[str, bytes]]
+
+    def claims(self, keys: Sequence[VerifierKey]) -> bool:
+        """Return whether a line bears the name of one of the keys.
+
+        If that line does not fit, the note is worthless whoever else signed it: no key that
+        could still be found would help. So only where the keys change is a signature checked.
+        """
+        return any((key.name, key.key_id) in self.claimed for key in keys)
 
 
 def believed_keys(path: Path, named: Sequence[VerifierKey]) -> list[VerifierKey]:
@@ -92,33 +100,50 @@ def believed_keys(path: Path, named: Sequence[VerifierKey]) -> list[VerifierKey]
     """
     folder = Folder(path)
     with folder.reading():
-        signed = _signed(folder)
-    if not signed or all(signer(each.note, named) for each in signed):
+        head = _signed(folder, "checkpoint")
+        names = folder.names("checkpoints")
+    if head is None:
         return list(named)
-    tree = SealedTree(folder, signed[-1].checkpoint.tree_size)
+    size = head.checkpoint.tree_size
+    sizes = sorted(int(name) for name in names if re.fullmatch(r"0|[1-9]\d{0,18}", name))
+    kept = [each for each in sizes if each <= size]
+    if all(each.claims(named) for each in _history(folder, kept, head)):
+        return list(named)
+    tree = SealedTree(folder, size)
     keys = list(named)
-    for before, after in pairwise(signed):
-        if signer(before.note, keys) and not signer(after.note, keys):
+    for before, after in pairwise(_history(folder, kept, head)):
+        if before.claims(keys) and not after.claims(keys) and signer(before.note, keys):
             _follow(tree, before, before, keys, forward=True)
-    for before, after in reversed(list(pairwise(signed))):
-        if signer(after.note, keys) and not signer(before.note, keys):
+    for after, before in pairwise(_history(folder, kept[::-1], head)):
+        if after.claims(keys) and not before.claims(keys) and signer(after.note, keys):
             _follow(tree, before, after, keys, forward=False)
     return keys
 
 
-def _signed(folder: Folder) -> list[_Signed]:
-    """Return the checkpoints that the log kept, by size, its head last; bad ones are left out."""
-    names = [n for n in folder.names("checkpoints") if re.fullmatch(r"0|[1-9]\d{0,18}", n)]
-    files = [f"checkpoints/{size}" for size in sorted(map(int, names))]
-    found = []
-    for file in [*files, "checkpoint"]:
-        try:
-            note = folder.read(file, _MAX_NOTE) or b""
-            found.append(_Signed(read_checkpoint(note), note))
-        except IntegrityError:
-            continue  # `examine` says what is wrong with it
-    head = found[-1].checkpoint.tree_size if found else 0
-    return [each for each in found if each.checkpoint.tree_size <= head]
+def _history(folder: Folder, sizes: Sequence[int], head: _Signed) -> Iterator[_Signed]:
+    """Give the checkpoints of the log one after the other, with its head at the later end.
+
+    They are final files, so no lock is held, and none is kept; bad ones are left out.
+    """
+    falls = len(sizes) > 1 and sizes[0] > sizes[-1]
+    if falls:
+        yield head
+    for size in sizes:
+        found = _signed(folder, f"checkpoints/{size}")
+        if found is not None and found.checkpoint.tree_size <= head.checkpoint.tree_size:
+            yield found
+    if not falls:
+        yield head
+
+
+def _signed(folder: Folder, name: str) -> _Signed | None:
+    try:
+        note = folder.read(name, _MAX_NOTE) or b""
+        text, lines = split_note(note)
+        claimed = frozenset((line.name, line.key_id) for line in lines)
+        return _Signed(Checkpoint.from_text(text), note, claimed)
+    except IntegrityError:
+        return None  # `examine` says what is wrong with it
 
 
 def _follow(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,9 @@ from nethical.audit.merkle import (
     HASH_BYTES,
     join_right,
     node_hash,
-    root_hash,
+    pair_hashes,
     subtree_hash,
+    subtrees,
 )
 from nethical.audit.reading import SealedTree
 from nethical.audit.tiles import (
@@ -72,10 +74,18 @@ class Edge:
             height += 1
         self._subtrees.append((height, tile_hash))
 
-    def root(self, hashes: bytes = b"") -> bytes:
-        """Return the root with these further leaf hashes, fewer than a full tile."""
-        above = [each for _, each in self._subtrees]
-        return join_right([*above, root_hash(hashes)] if hashes else above)
+    def root_with(self, levels: Sequence[bytes], count: int) -> bytes:
+        """Return the root with the first of the leaves of a further tile.
+
+        Args:
+            levels: The leaf hashes of the tile, and above them the hashes of each level in it.
+            count: How many of the leaves, fewer than a full tile.
+        """
+        more = [
+            levels[height][HASH_BYTES * index : HASH_BYTES * (index + 1)]
+            for height, index in subtrees(0, count)
+        ]
+        return join_right([*(each for _, each in self._subtrees), *more])
 
 
 class SealedCheck:
@@ -121,23 +131,20 @@ class SealedCheck:
             known: Sizes up to that of the log that checkpoints are known of elsewhere.
         """
         self._signed = set(signed)
-        asked = iter(sorted({*signed, *known, self._size}))
-        ahead = next(asked, None)
+        asked = deque(sorted({*signed, *known, self._size}))
         for number in range(self._size // TILE_WIDTH):
-            hashes = self._leaves(number)
+            levels = _levels(self._leaves(number))
             start = number * TILE_WIDTH
-            while ahead is not None and ahead < start + TILE_WIDTH:
-                self.roots[ahead] = self.edge.root(hashes[: (ahead - start) * HASH_BYTES])
-                ahead = next(asked, None)
-            joined = subtree_hash(hashes)
-            self.edge.add(joined)
-            self._climb(joined)
+            while asked[0] < start + TILE_WIDTH:
+                size = asked.popleft()
+                self.roots[size] = self.edge.root_with(levels, size - start)
+            self.edge.add(levels[-1])
+            self._climb(levels[-1])
         start = self._size // TILE_WIDTH * TILE_WIDTH
         last = self._leaves(start // TILE_WIDTH) if start < self._size else b""
-        last = self._finish(last)
-        while ahead is not None:
-            self.roots[ahead] = self.edge.root(last[: (ahead - start) * HASH_BYTES])
-            ahead = next(asked, None)
+        levels = _levels(self._finish(last))
+        for size in asked:
+            self.roots[size] = self.edge.root_with(levels, size - start)
 
     def _climb(self, joined: bytes) -> None:
         """Add the hash of a full tile to the levels above, checking those that fill up."""
@@ -343,6 +350,14 @@ class SealedCheck:
     def _entry(tile: Tile, at: int) -> int:
         """Return the first entry below a hash of a tile."""
         return int((tile.index * TILE_WIDTH + at) << 8 * (tile.level or 0))
+
+
+def _levels(hashes: bytes) -> list[bytes]:
+    """Return the hashes of a tile, and above them the hashes of each level in it."""
+    levels = [hashes]
+    while len(levels[-1]) > HASH_BYTES:
+        levels.append(pair_hashes(levels[-1]))
+    return levels
 
 
 def _differing(one: bytes, other: bytes) -> Iterator[int]:

@@ -39,14 +39,14 @@ __all__ = ["Verified", "believed", "located", "verify", "vkey_of"]
 _LARGEST_KEY_FILE = 1 << 16
 
 
-@dataclass
+@dataclass(slots=True)
 class _Run:
-    """What is remembered of a run while the log goes by."""
+    """What is remembered of a run while the log goes by: little, once it has ended."""
 
     first: int
     last: int = 0
     count: int = 0
-    kinds: list[str] = field(default_factory=list)
+    kinds: tuple[str, ...] = ()
     hashed: Any = field(default_factory=hashlib.sha256)
     outcome: str | None = None
     at: str = ""
@@ -223,10 +223,14 @@ class _Runs:
             if not is_run_id(run_id):
                 self._faults.append((event.index, f"{run_id[:80]!r} is not the id of a run"))
                 continue
-            run = self.runs.setdefault(run_id, _Run(event.index))
+            run = self.runs.get(run_id)
+            if run is None:
+                run = self.runs[run_id] = _Run(event.index)
             kind, at = event.event_type, event.at
             if run.outcome is not None:
                 self._faults.append((event.index, f"{run_id} goes on after its end"))
+                run.last = event.index
+                continue
             if run.count == 0 and kind != IN_ORDER[0]:
                 self._faults.append((event.index, f"{run_id} begins with {kind}"))
             if at < run.at:
@@ -238,7 +242,7 @@ class _Runs:
                 run.count += 1
                 run.hashed.update(leaf_hash(event.entry))
             if kind in IN_ORDER and kind not in run.kinds[-1:]:
-                run.kinds.append(kind)  # each further table that is read is loaded too
+                run.kinds = (*run.kinds, kind)  # each further table that is read is loaded too
             run.last, run.at = event.index, at
 
     def _check_end(self, run_id: str, run: _Run, ended: Any, index: int) -> None:  # noqa: ANN401
@@ -247,9 +251,10 @@ class _Runs:
             what = f"{run_id} ended after {ended.get('event_count')} events; here are {run.count}"
             self._faults.append((index, f"{what}, or others than it had"))
         whole = IN_ORDER if run.outcome == "completed" else IN_ORDER[: len(run.kinds)]
-        if tuple(run.kinds) != whole:
+        if run.kinds != whole:
             what = f"{run_id}, {run.outcome}, has {', '.join(run.kinds)}"
             self._faults.append((index, f"{what} instead of {', '.join(whole)}"))
+        run.kinds, run.hashed = (), None
 
     def check(self, found: Examined) -> None:
         """Note what was found wrong with the runs and the operations."""

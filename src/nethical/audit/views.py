@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from nethical import durable
@@ -34,6 +35,9 @@ __all__ = [
     "views",
     "write_views",
 ]
+
+_NEW_LINE = "\n"
+_quoted = json.encoder.encode_basestring
 
 RECEIPT = "run.tlog-proof"
 LARGE = "large"
@@ -150,4 +154,31 @@ def _chunk_id(run: LoggedRun) -> str:
 
 
 def _json(document: Any) -> bytes:  # noqa: ANN401 - any JSON value
-    return (json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return f"{_indented(document, _NEW_LINE)}\n".encode()
+
+
+def _indented(value: Any, line: str) -> str:  # noqa: ANN401 - any JSON value
+    """Return what ``json.dumps`` gives with an indent of 2, in a fraction of its time.
+
+    Args:
+        value: What an entry may hold.
+        line: The line break, and the blanks that follow it at this depth.
+    """
+    kind = type(value)
+    if kind is str:
+        return _quoted(value)
+    if kind is dict and value:
+        deeper = line + "  "
+        members = [
+            f"{_quoted(key)}: {_quoted(each) if type(each) is str else _indented(each, deeper)}"
+            for key, each in value.items()
+        ]
+        return f"{{{deeper}{f',{deeper}'.join(members)}{line}}}"
+    if kind is list and value:
+        deeper = line + "  "
+        return f"[{deeper}{f',{deeper}'.join([_indented(each, deeper) for each in value])}{line}]"
+    if kind is int or (kind is float and isfinite(value)):
+        return repr(value)
+    if value is None or kind is bool:
+        return "null" if value is None else "true" if value else "false"
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
