@@ -2,29 +2,13 @@
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from nethical.governance.queue import DUE, ReviewQueue
+from nethical.governance.queue import DUE
 from nethical.governance.reviews import Answer, Case, Source
-from nethical.governance.store import GovernanceStore
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
 ALLOW, BLOCK, UNSURE = Answer("allow"), Answer("block"), Answer("unsure")
-
-
-class Clock:
-    """A clock that is set by hand."""
-
-    def __init__(self):
-        self.now = START
-
-    def __call__(self):
-        return self.now
-
-    def on(self, **time):
-        self.now += timedelta(**time)
 
 
 def case(number, **changes):
@@ -32,23 +16,7 @@ def case(number, **changes):
     return replace(Case(*fields), **changes)
 
 
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def queue(tmp_path, clock):
-    return ReviewQueue(GovernanceStore(tmp_path, clock), clock)
-
-
-def answered(queue, reviewer, answer):
-    """Claim the next case and answer it."""
-    claimed = queue.claim(reviewer)
-    return queue.submit(claimed.case.case_id, reviewer, answer)
-
-
-def test_figures_tell_what_waits_what_is_late_and_how_long_it_took(queue, clock):
+def test_figures_tell_what_waits_what_is_late_and_how_long_it_took(queue, clock, answered):
     queue.enter([case(number, severity=1 + number % 4) for number in range(8)])
     for hours in (1, 3):
         clock.on(hours=hours)
@@ -63,7 +31,7 @@ def test_figures_tell_what_waits_what_is_late_and_how_long_it_took(queue, clock)
     assert found.strata["gray-near"].entered == 8
 
 
-def test_figures_of_people_are_those_that_counting_gives(queue):
+def test_figures_of_people_are_those_that_counting_gives(queue, answered):
     answers = {  # ada, bob, and what became of it
         1: (BLOCK, BLOCK, None),
         2: (BLOCK, ALLOW, BLOCK),

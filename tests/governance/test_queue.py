@@ -1,7 +1,6 @@
 """The review queue: each slot once, blind until answered, urgent ones first, never an own case."""
 
 from dataclasses import asdict, replace
-from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import numpy as np
@@ -16,22 +15,8 @@ from nethical.governance.queue import LEASE, ReviewQueue
 from nethical.governance.reviews import TAGS, Answer, Case, Source, check_reviewer
 from nethical.governance.store import GovernanceStore
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
 ALLOW, BLOCK, UNSURE = Answer("allow"), Answer("block"), Answer("unsure")
 SECRETS = ("0.6789", "review", "model-7", "gray-near", "gray", "0.4321")
-
-
-class Clock:
-    """A clock that is set by hand."""
-
-    def __init__(self):
-        self.now = START
-
-    def __call__(self):
-        return self.now
-
-    def on(self, **time):
-        self.now += timedelta(**time)
 
 
 def case(number, **changes):
@@ -49,22 +34,6 @@ def case(number, **changes):
         "model_id": "model-7",
     }
     return Case(**{**fields, **changes})
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def queue(tmp_path, clock):
-    return ReviewQueue(GovernanceStore(tmp_path, clock), clock)
-
-
-def answered(queue, reviewer, answer):
-    """Claim the next case and answer it."""
-    claimed = queue.claim(reviewer)
-    return queue.submit(claimed.case.case_id, reviewer, answer)
 
 
 # --- cases come in
@@ -85,7 +54,7 @@ def test_whoever_calls_a_waiting_case_more_severe_moves_it_forward(queue, clock)
     ]
 
 
-def test_a_decided_case_is_not_made_urgent_again(queue):
+def test_a_decided_case_is_not_made_urgent_again(queue, answered):
     queue.enter([case(1)])
     answered(queue, "ada", BLOCK)
     answered(queue, "ben", BLOCK)
@@ -161,8 +130,8 @@ def test_a_reported_row_that_is_drawn_belongs_to_the_sample_and_no_other_way_rou
 @given(st.lists(st.tuples(st.integers(1, 5), st.floats(0, 1)), min_size=1, max_size=12))
 @example([(2, 1.0), (2, 0.95), (2, 0.9), (2, 0.89), (5, 0.0)])
 @settings(max_examples=15, deadline=None)
-def test_the_more_severe_comes_first_then_the_more_uncertain(tmp_path_factory, kinds):
-    clock = Clock()
+def test_the_more_severe_comes_first_then_the_more_uncertain(tmp_path_factory, new_clock, kinds):
+    clock = new_clock()
     queue = ReviewQueue(GovernanceStore(tmp_path_factory.mktemp("queue"), clock), clock)
     cases = [
         case(number, severity=severity, uncertainty=uncertainty)
@@ -224,7 +193,7 @@ def test_what_is_less_severe_waits_longer_and_not_for_ever(queue, clock):
 
 
 @pytest.mark.parametrize("other", ["ADA", "Ada", "aDa"])
-def test_capital_letters_make_nobody_another_person(queue, other):
+def test_capital_letters_make_nobody_another_person(queue, other, answered):
     queue.enter([case(1)])
     answered(queue, "ada", BLOCK)
     assert queue.claim(other) is None
@@ -258,7 +227,7 @@ def test_a_clock_that_goes_back_gives_no_slot_to_two_and_no_time_below_none(queu
     assert queue.stats().overdue == 0
 
 
-def test_nobody_gets_both_slots_of_a_case(queue):
+def test_nobody_gets_both_slots_of_a_case(queue, answered):
     queue.enter([case(1)])
     answered(queue, "ada", ALLOW)
     assert queue.claim("ada") is None
@@ -329,7 +298,7 @@ def test_what_cannot_be_a_name_claims_and_adjudicates_nothing(queue, name):
 # --- answers
 
 
-def test_an_answer_sent_twice_is_kept_once_and_another_one_is_refused(queue):
+def test_an_answer_sent_twice_is_kept_once_and_another_one_is_refused(queue, answered):
     queue.enter([case(1)])
     answered(queue, "ada", BLOCK)
     assert queue.submit(case(1).case_id, "ada", BLOCK).own.answer == BLOCK
@@ -347,7 +316,7 @@ def test_nobody_answers_what_they_did_not_claim(queue):
 
 
 @pytest.mark.parametrize(("answer", "label"), [(ALLOW, False), (BLOCK, True)])
-def test_two_who_agree_close_a_case_with_their_label(queue, answer, label):
+def test_two_who_agree_close_a_case_with_their_label(queue, answer, label, answered):
     queue.enter([case(1)])
     assert answered(queue, "ada", answer).state == "open"
     view = answered(queue, "bob", answer)
@@ -359,7 +328,7 @@ def test_two_who_agree_close_a_case_with_their_label(queue, answer, label):
 
 @pytest.mark.parametrize("pair", [(ALLOW, BLOCK), (UNSURE, BLOCK), (ALLOW, UNSURE), (UNSURE,) * 2])
 @pytest.mark.parametrize(("third", "label"), [(BLOCK, True), (ALLOW, False), (UNSURE, None)])
-def test_where_two_do_not_agree_a_third_decides(queue, pair, third, label):
+def test_where_two_do_not_agree_a_third_decides(queue, pair, third, label, answered):
     queue.enter([case(1)])
     for who, answer in zip(("ada", "bob"), pair, strict=True):
         assert answered(queue, who, answer).label is None
@@ -372,7 +341,7 @@ def test_where_two_do_not_agree_a_third_decides(queue, pair, third, label):
         queue.adjudicate(case(1).case_id, "di", third)
 
 
-def test_an_adjudication_sent_twice_is_kept_once_and_another_one_is_refused(queue):
+def test_an_adjudication_sent_twice_is_kept_once_and_another_one_is_refused(queue, answered):
     queue.enter([case(1)])
     answered(queue, "ada", BLOCK)
     answered(queue, "bob", ALLOW)
@@ -441,7 +410,7 @@ def test_two_cases_that_the_model_saw_otherwise_look_alike_before_the_own_answer
     assert lines[0] == lines[1]
 
 
-def test_the_own_answer_shows_the_model_s_and_not_the_other_reviewer_s(queue):
+def test_the_own_answer_shows_the_model_s_and_not_the_other_reviewer_s(queue, answered):
     queue.enter([case(1)])
     answered(queue, "ada", BLOCK)
     view = answered(queue, "bob", ALLOW)
@@ -450,7 +419,7 @@ def test_the_own_answer_shows_the_model_s_and_not_the_other_reviewer_s(queue):
     assert view.may == ""
 
 
-def test_an_adjudicator_sees_both_answers_and_not_the_model(queue):
+def test_an_adjudicator_sees_both_answers_and_not_the_model(queue, answered):
     queue.enter([case(1)])
     for who, answer in (("ada", replace(BLOCK, rationale="too much")), ("bob", ALLOW)):
         answered(queue, who, answer)
@@ -462,7 +431,7 @@ def test_an_adjudicator_sees_both_answers_and_not_the_model(queue):
     assert [line.may for line in queue.listed("adjudicating", reviewer="cy")] == ["adjudicate"]
 
 
-def test_a_closed_case_is_shown_whole_to_everybody(queue):
+def test_a_closed_case_is_shown_whole_to_everybody(queue, answered):
     queue.enter([case(1)])
     for who in ("ada", "bob"):
         answered(queue, who, BLOCK)
@@ -488,10 +457,9 @@ def test_a_list_is_in_the_order_of_entry_and_comes_in_pages(queue, clock):
 # --- all together
 
 
-def test_whatever_people_do_a_case_keeps_its_rules(tmp_path):
+def test_whatever_people_do_a_case_keeps_its_rules(queue, clock):
     """Random acts of six people: no rule of the queue is ever broken."""
-    clock, rng = Clock(), np.random.default_rng(5)
-    queue = ReviewQueue(GovernanceStore(tmp_path, clock), clock)
+    rng = np.random.default_rng(5)
     cases = [case(number, severity=int(rng.integers(1, 6))) for number in range(12)]
     queue.enter(cases)
     people = [f"p{number}" for number in range(6)]

@@ -1,30 +1,14 @@
 """What is old is deleted from the tables and from the file; what was decided stays."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 from nethical.errors import UsageError
-from nethical.governance.queue import ReviewQueue
 from nethical.governance.reviews import Answer, Case, Source
-from nethical.governance.store import GovernanceStore
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
 ALLOW, BLOCK = Answer("allow"), Answer("block")
-
-
-class Clock:
-    """A clock that is set by hand."""
-
-    def __init__(self):
-        self.now = START
-
-    def __call__(self):
-        return self.now
-
-    def on(self, **time):
-        self.now += timedelta(**time)
 
 
 def case(number, **changes):
@@ -32,31 +16,15 @@ def case(number, **changes):
     return replace(Case(*fields), **changes)
 
 
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def queue(tmp_path, clock):
-    return ReviewQueue(GovernanceStore(tmp_path, clock), clock)
-
-
-def answered(queue, reviewer, answer):
-    """Claim the next case and answer it."""
-    claimed = queue.claim(reviewer)
-    return queue.submit(claimed.case.case_id, reviewer, answer)
-
-
-def test_features_of_old_cases_are_deleted_and_the_rest_stays(queue, clock):
+def test_features_of_old_cases_are_deleted_and_the_rest_stays(queue, clock, answered):
     queue.enter([case(1), case(2)])
     for who in ("ada", "bob"):
         answered(queue, who, BLOCK)
     held = queue.claim("cy").case.case_id
     clock.on(days=10)
     queue.enter([case(3)])
-    assert queue.expire_features(START + timedelta(days=5)) == 2
-    assert queue.expire_features(START + timedelta(days=5)) == 0
+    assert queue.expire_features(clock.start + timedelta(days=5)) == 2
+    assert queue.expire_features(clock.start + timedelta(days=5)) == 0
     rows = {row["case_id"]: row for row in queue.store.export()["review_case"]}
     assert [rows[case(n).case_id]["features"] is None for n in (1, 2, 3)] == [True, True, False]
     assert rows[case(1).case_id]["row_digest"] == case(1).row_digest
