@@ -146,6 +146,8 @@ def test_a_stranger_cannot_claim_to_have_handed_a_log_over(tmp_path):
     assert believed_keys(path, [VKEYS[0]]) == [VKEYS[0]]
     (path / "checkpoint").write_bytes(sign_checkpoint(LogReader(path).checkpoint, FIRST))
     assert believed_keys(path, [VKEYS[0]]) == [stranger, VKEYS[0]]
+    (path / "checkpoints" / "0").unlink()
+    assert believed_keys(path, [VKEYS[0]]) == [stranger, VKEYS[0]]
 
 
 def test_a_key_that_was_replaced_signs_nothing_more(rotated):

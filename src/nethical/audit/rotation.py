@@ -114,25 +114,26 @@ def believed_keys(path: Path, named: Sequence[VerifierKey]) -> list[VerifierKey]
     for before, after in pairwise(_history(folder, kept, head)):
         if before.claims(keys) and not after.claims(keys) and signer(before.note, keys):
             _follow(tree, before, before, keys, forward=True)
-    for after, before in pairwise(_history(folder, kept[::-1], head)):
+    for after, before in pairwise(_history(folder, kept, head, falling=True)):
         if after.claims(keys) and not before.claims(keys) and signer(after.note, keys):
             _follow(tree, before, after, keys, forward=False)
     return keys
 
 
-def _history(folder: Folder, sizes: Sequence[int], head: _Signed) -> Iterator[_Signed]:
-    """Give the checkpoints of the log one after the other, with its head at the later end.
+def _history(
+    folder: Folder, sizes: Sequence[int], head: _Signed, *, falling: bool = False
+) -> Iterator[_Signed]:
+    """Give the checkpoints of the log by size, with its head at the later end.
 
     They are final files, so no lock is held, and none is kept; bad ones are left out.
     """
-    falls = len(sizes) > 1 and sizes[0] > sizes[-1]
-    if falls:
+    if falling:
         yield head
-    for size in sizes:
+    for size in reversed(sizes) if falling else sizes:
         found = _signed(folder, f"checkpoints/{size}")
         if found is not None and found.checkpoint.tree_size <= head.checkpoint.tree_size:
             yield found
-    if not falls:
+    if not falling:
         yield head
 
 
