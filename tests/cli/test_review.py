@@ -18,6 +18,7 @@ from nethical.governance.people import People
 from nethical.governance.queue import ReviewQueue
 from nethical.governance.reviews import Answer
 from nethical.governance.store import GovernanceStore
+from nethical.keys import Keys
 
 STORE = "training_governance_data"
 PHRASE = "correct horse battery"
@@ -236,13 +237,37 @@ def test_figures_are_printed_for_people_and_programs(filled, tmp_path):
 
 
 def test_what_is_done_is_logged_without_anybody_s_own_words(filled, tmp_path):
-    filled("review", "claim", "--as", "ada", "--enable-audit")
-    words = ("--as", "ada", "--decision", "block", "--rationale", "very private words")
-    filled("review", "submit", *words, "--enable-audit")
+    filled("review", "claim", "--as", "ada")
+    words = ("--as", "ada", "--decision", "unsure", "--rationale", "very private words")
+    words += ("--tag", "edge_case", "--enable-audit", "--json")
+    given = filled("review", "submit", *words, env={"NETHICAL_HOME": str(tmp_path / "keys")})
     log = logged(tmp_path)
-    assert "answer_digest" in log
+    answer = Answer("unsure", ("edge_case",), "very private words")
+    key = Keys(tmp_path / "keys").row_key()
+    assert answer.sealed(given.document["case_id"], key) in log
     assert "review submit" in log
-    assert "private" not in log
+    for word in ("private", "unsure", "edge_case"):
+        assert word not in log
+
+
+def test_an_adjudication_is_logged_with_its_decision(filled, tmp_path):
+    for who, decision in (("ada", "allow"), ("bob", "unsure")):
+        case_id = filled("review", "claim", "--as", who, "--json").document["case"]["case_id"]
+        filled("review", "submit", "--as", who, "--decision", decision)
+    words = (case_id, "--as", "cy", "--decision", "block", "--enable-audit")
+    filled("review", "adjudicate", *words)
+    assert '"decision":"block"' in logged(tmp_path)
+
+
+def test_no_password_of_a_database_is_logged(filled, tmp_path):
+    url = f"sqlite:///{tmp_path}/training_governance_data/governance.db"
+    filled("review", "claim", "--as", "ada", "--enable-audit", "--phase89-storage", url)
+    assert url in logged(tmp_path)
+    secret = url.replace("sqlite://", "postgresql://ada:my-word@host") + "?password=my-word"
+    words = ("--as", "ada", "--enable-audit", "--phase89-storage", secret)
+    refused = filled("review", "claim", *words, code=2)
+    assert "ada:***@host" in logged(tmp_path)
+    assert "my-word" not in refused.err + logged(tmp_path)
 
 
 # --- people

@@ -285,7 +285,8 @@ def test_what_people_do_is_in_the_log_where_that_was_asked_for(passed, audited):
         assert word in told
     assert b'"person":"dan"' in told
     assert b"a private word" not in told
-    assert Answer("block", rationale="a private word").digest.encode() in told
+    answer = Answer("block", rationale="a private word")
+    assert answer.sealed(case_id, site.desk.keys.row_key()).encode() in told
     assert "Verified." in ben.send("/runs/verify").text
 
 

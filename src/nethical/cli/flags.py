@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import SUPPRESS
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,7 @@ __all__ = [
     "add_storage_flag",
     "audit_path",
     "audited",
+    "without_password",
 ]
 
 DEFAULT_AUDIT_PATH = "training_audit_logs"
@@ -146,9 +148,22 @@ def audit_path(given: Mapping[str, Any]) -> Path | None:
     return None
 
 
-# What somebody wrote in their own words is not put where nothing can be deleted.
 NO_ARGUMENTS = {"command", "action", "run", "json", "enable_audit", "audit_path", "operation"}
-NO_ARGUMENTS |= {"rationale"}
+# What somebody wrote in their own words is not put where nothing can be deleted, nor what they
+# answered where whoever answers next may read it.
+NO_ARGUMENTS |= {"rationale", "decision", "tag", "confidence"}
+_PASSWORD = re.compile(r"(?<=://)([^/?#\s:]*):[^/?#\s]*@")
+_SECRET = re.compile(r"([?&](?:password|passwd|passfile|sslpassword|token|secret)=)[^&\s]*")
+
+
+def without_password(value: str) -> str:
+    """Return an argument as a log may keep it: without what a URL in it hides.
+
+    Example:
+        >>> without_password("postgresql://ada:pass@host/reviews?sslmode=require&password=word")
+        'postgresql://ada:***@host/reviews?sslmode=require&password=***'
+    """
+    return _SECRET.sub(r"\1***", _PASSWORD.sub(r"\1:***@", value))
 
 
 @contextmanager
@@ -165,7 +180,7 @@ def audited(args: argparse.Namespace, keys: Keys, console: Console) -> Iterator[
     from nethical.audit.operations import operation
 
     arguments = {
-        name: str(value)
+        name: without_password(str(value))
         for name, value in given.items()
         if name not in NO_ARGUMENTS and value is not None and value is not False and value != []
     }

@@ -51,8 +51,8 @@ def act(args: argparse.Namespace, keys: Keys, console: Console) -> Done:
     if args.action == "users":
         return _users(args, queue, console)
     person = acting_person(args, queue.store, NEEDED.get(args.action, "viewer"))
-    if args.action == "import":
-        return _import(args, queue, keys, console)
+    if args.action in _WITH_KEYS:
+        return _WITH_KEYS[args.action](args, queue, keys, person, console)
     return _ACTIONS[args.action](args, queue, person, console)
 
 
@@ -131,7 +131,9 @@ def _claim(args: argparse.Namespace, queue: ReviewQueue, person: str, console: C
     return Done(claimed.to_document(), {"case_id": claimed.case.case_id, "by": person})
 
 
-def _answer(args: argparse.Namespace, queue: ReviewQueue, person: str, console: Console) -> Done:
+def _answer(
+    args: argparse.Namespace, queue: ReviewQueue, keys: Keys, person: str, console: Console
+) -> Done:
     """Keep an answer to a slot, or of a third person."""
     from nethical.governance.reviews import Answer
 
@@ -145,10 +147,11 @@ def _answer(args: argparse.Namespace, queue: ReviewQueue, person: str, console: 
     logged = {
         "case_id": view.case_id,
         "by": person,
-        "decision": answer.decision,
         "state": view.state,
-        "answer_digest": answer.digest,
+        "answer": answer.sealed(view.case_id, keys.row_key()),
     }
+    if args.action == "adjudicate":  # nobody is to answer after them
+        logged["decision"] = answer.decision
     return Done(view.to_document(), logged)
 
 
@@ -190,17 +193,17 @@ def _interval(one: Interval) -> str:
 # --- in and out ------------------------------------------------------------------------------
 
 
-def _report(args: argparse.Namespace, queue: ReviewQueue, person: str, console: Console) -> Done:
+def _report(
+    args: argparse.Namespace, queue: ReviewQueue, keys: Keys, person: str, console: Console
+) -> Done:
     from nethical.data import files
     from nethical.governance.reporting import deciding_model, enter_reported, reported_cases
     from nethical.governance.reviews import LEVELS
-    from nethical.keys import Keys, default_home
     from nethical.trained import registry_of
 
     model_id, model = deciding_model(registry_of(args.models_dir, args.key), args.model)
-    key = Keys(default_home()).row_key()
     severity = LEVELS[args.severity]
-    cases = reported_cases(model, model_id, key, files.load(args.file), severity)
+    cases = reported_cases(model, model_id, keys.row_key(), files.load(args.file), severity)
     told = enter_reported(queue, model, cases, severity)
     there = f", {told['known']:,} are in the queue already" if told["known"] else ""
     new = f"{told['entered']:,} new cases"
@@ -208,9 +211,11 @@ def _report(args: argparse.Namespace, queue: ReviewQueue, person: str, console: 
     return Done(told, {**told, "by": person})
 
 
-def _import(args: argparse.Namespace, queue: ReviewQueue, keys: Keys, console: Console) -> Done:
+def _import(
+    args: argparse.Namespace, queue: ReviewQueue, keys: Keys, person: str, console: Console
+) -> Done:
     if args.label_studio:
-        return _import_tasks(args, queue, keys, console)
+        return _import_tasks(args, queue, keys, person, console)
     if args.reviewer:
         raise UsageError("--reviewer without --label-studio", mend="leave --reviewer out")
     from nethical.governance.cases import read_cases
@@ -226,11 +231,11 @@ def _import(args: argparse.Namespace, queue: ReviewQueue, keys: Keys, console: C
     kept = store.import_cases(cases)
     strata = sorted({case["stratum"] for case in cases})
     console.info(f"{kept:,} reviewed cases of {args.name} ({', '.join(strata)}) in {store}")
-    return Done({"cases": kept, "strata": strata}, {"cases": kept})
+    return Done({"cases": kept, "strata": strata}, {"cases": kept, "by": person})
 
 
 def _import_tasks(
-    args: argparse.Namespace, queue: ReviewQueue, keys: Keys, console: Console
+    args: argparse.Namespace, queue: ReviewQueue, keys: Keys, person: str, console: Console
 ) -> Done:
     from nethical.governance.label_studio import answer_tasks, read_tasks
 
@@ -249,7 +254,7 @@ def _import_tasks(
         f"{found.adjudicated:,} adjudications, {len(found.refused):,} refused"
     )
     document = asdict(found)
-    return Done(document, {**document, "refused": len(found.refused)})
+    return Done(document, {**document, "refused": len(found.refused), "by": person})
 
 
 def _export(args: argparse.Namespace, queue: ReviewQueue, person: str, console: Console) -> Done:
@@ -356,13 +361,16 @@ def _password(name: str) -> str:
     return first
 
 
+_WITH_KEYS = {
+    "submit": _answer,
+    "adjudicate": _answer,
+    "report": _report,
+    "import": _import,
+}
 _ACTIONS = {
     "list": _list,
     "claim": _claim,
-    "submit": _answer,
-    "adjudicate": _answer,
     "stats": _stats,
-    "report": _report,
     "export": _export,
     "release": _release,
     "expire": _expire,

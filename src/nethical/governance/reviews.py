@@ -6,6 +6,8 @@ the due time of a case follow from what the model said, so they are told with it
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -172,10 +174,20 @@ class Answer:
                 f"the confidence is {self.confidence:g}", mend="give a number from 0 to 1"
             )
 
-    @property
-    def digest(self) -> str:
-        """By which a log names the answer without the words of it."""
-        return digest(canonical_json(asdict(self)))
+    def sealed(self, case_id: str, key: bytes) -> str:
+        """Return by what a log names this answer to a case, and tells nobody what it says.
+
+        A bare digest would: there are three decisions, and most answers have no words.
+
+        Args:
+            case_id: The case.
+            key: The row key, 32 bytes; who has it and the store can compute the same again.
+
+        Reference:
+            RFC 2104, HMAC: Keyed-Hashing for Message Authentication.
+        """
+        told = canonical_json({"case_id": case_id, "answer": asdict(self)})
+        return "hmac-sha256:" + hmac.digest(key, told, hashlib.sha256).hex()
 
     @property
     def label(self) -> bool | None:

@@ -11,14 +11,12 @@ from nethical.governance.reviews import TAGS, Answer, CaseView, ListedCase, Stat
 from nethical.web.access import GuardedRoute, TurnedAwayError, Visit, Visiting
 from nethical.web.answers import answer_of, laid_out, typed
 from nethical.web.closed_strata import closed_strata
-from nethical.web.rendering import page, sentence
+from nethical.web.rendering import PER_PAGE, page, page_number, sentence
 
 __all__ = ["answer_case", "case_for", "cases_for", "claim_case", "release_case", "router"]
 
 router = APIRouter(route_class=GuardedRoute)
 
-PER_PAGE = 50
-MOST_PAGES = 20_000
 WAITING = 20
 NOTHING = {"decision": "", "tags": [], "rationale": "", "confidence": ""}
 
@@ -69,7 +67,9 @@ def answer_case(visit: Visit, case_id: str, answer: Answer, *, third: bool) -> C
     case_for(visit, case_id)
     queue = visit.desk.queue
     keep, what = (queue.adjudicate, "adjudicate") if third else (queue.submit, "submit")
-    told = {"case": case_id, "decision": answer.decision, "answer_digest": answer.digest}
+    told = {"case": case_id, "answer": answer.sealed(case_id, visit.desk.keys.row_key())}
+    if third:  # nobody is to answer after them
+        told["decision"] = answer.decision
     with visit.desk.recorded(f"review {what}", visit.name, **told):
         return keep(case_id, visit.name, answer)
 
@@ -94,7 +94,7 @@ def review(visit: Visiting, none: str = "") -> Response:
 def cases(visit: Visiting, state: str = "", number: str = "1") -> Response:
     """List cases, without what a reviewer must not know."""
     chosen = state if state in {one.value for one in State} else None
-    place = min(max(int(number), 1), MOST_PAGES) if number.isdecimal() and len(number) < 9 else 1  # noqa: PLR2004 - digits
+    place = page_number(number)
     found = cases_for(visit, chosen, limit=PER_PAGE + 1, offset=(place - 1) * PER_PAGE)
     return page(
         visit,

@@ -14,7 +14,7 @@ from nethical.errors import IntegrityError, NethicalError
 from nethical.reports.blocks import seconds_between
 from nethical.web.access import GuardedRoute, TurnedAwayError, Visit, Visiting
 from nethical.web.desk import Desk
-from nethical.web.rendering import page
+from nethical.web.rendering import PER_PAGE, page, page_number
 
 __all__ = [
     "has_log",
@@ -41,8 +41,6 @@ TOLD_OF_ANSWERS = {"person"}
 # Where the store is may hold the password of a database.
 UNTOLD_ARGUMENTS = {"phase89_storage"}
 BRIEF = 120
-PER_PAGE = 50
-MOST_PAGES = 1_000_000
 
 
 def has_log(desk: Desk) -> bool:
@@ -111,7 +109,7 @@ def run_document(run: RunSummary) -> dict[str, Any]:
 @router.get("/runs", include_in_schema=False)
 def runs(visit: Visiting, number: str = "1") -> Response:
     """List the runs, the newest first."""
-    return _listed(visit, number=_place(number))
+    return _listed(visit, number=page_number(number))
 
 
 @router.post("/runs/verify", include_in_schema=False)
@@ -160,15 +158,10 @@ def _listed(
     )
 
 
-def _place(number: str) -> int:
-    """Return which page of a list is asked for: the first for what is no number."""
-    return min(max(int(number), 1), MOST_PAGES) if number.isdecimal() and len(number) < 9 else 1  # noqa: PLR2004 - digits
-
-
 @router.get("/operations", include_in_schema=False)
 def operations(visit: Visiting, number: str = "1") -> Response:
     """List what was done beside runs, the newest first."""
-    place = _place(number)
+    place = page_number(number)
     found = logged_operations(visit.desk, limit=PER_PAGE + 1, offset=(place - 1) * PER_PAGE)
     return page(
         visit,

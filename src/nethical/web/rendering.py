@@ -18,11 +18,13 @@ from nethical.governance.reviews import State
 from nethical.reports.html import COLOURS
 from nethical.web.access import Visit
 
-__all__ = ["STATIC", "chart", "page", "readable", "sentence"]
+__all__ = ["PER_PAGE", "STATIC", "chart", "page", "page_number", "readable", "sentence"]
 
 HERE = Path(__file__).parent
 PLAIN = re.compile(r"[\x20-\x7e\n\t]*")
 LARGEST_WHOLE = 1e15
+PER_PAGE = 50
+MOST_PAGES = 20_000
 JOINERS = "\u200c\u200d"
 CHART_STYLE = re.compile("<style>[^<]*</style>")
 STATIC_TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
@@ -152,6 +154,13 @@ def _environment() -> Environment:
 
 
 ENVIRONMENT = _environment()
+
+
+def page_number(asked: str) -> int:
+    """Return which page of a list is asked for: the first where that is no number."""
+    if not asked.isdecimal() or len(asked) > len(str(MOST_PAGES)):
+        return 1
+    return min(max(int(asked), 1), MOST_PAGES)
 
 
 def page(visit: Visit, template: str, *, status: int = 200, **context: Any) -> HTMLResponse:  # noqa: ANN401 - whatever a template shows
