@@ -19,7 +19,10 @@ from nethical.audit import files
 from nethical.audit.entries import decode_entry
 from nethical.audit.examine import examine
 from nethical.audit.log import Log
+from nethical.audit.notes import VerifierKey
 from nethical.audit.reading import LogReader
+from nethical.audit.rotation import rotated
+from nethical.audit.verification import verify
 from nethical.errors import StorageError
 
 CALLS = (
@@ -58,6 +61,24 @@ class Failing:
         return call
 
 
+class Interrupting(Failing):
+    """The operating system, at whose n-th call of some somebody presses control-C."""
+
+    def __getattr__(self, name):
+        real = getattr(os, name)
+        if name not in self._calls:
+            return real
+
+        def call(*arguments, **named):
+            self._left -= 1
+            done = None if name in SYNCS else real(*arguments, **named)
+            if self._left == 0:
+                raise KeyboardInterrupt
+            return done
+
+        return call
+
+
 @pytest.fixture
 def unsynced(monkeypatch):
     """Spare the disk where it is played that it fails: what was synced is not looked at."""
@@ -78,9 +99,9 @@ def work(path, key, acknowledged):
     acknowledged[log.append({"i": 260})] = 260
 
 
-def holds(path, key, acknowledged):
+def holds(path, key, acknowledged, *, earlier=()):
     """Open a log again, and check that it has everything that was acknowledged, and is sound."""
-    log = Log(path, key)
+    log = Log(path, key, earlier=earlier)
     log.append({"i": "after"})
     log.seal()
     found = examine(path, log.key)
@@ -141,21 +162,6 @@ def test_a_failing_sync_is_never_tried_again(make_log, monkeypatch):
 
 @pytest.mark.usefixtures("unsynced")
 def test_an_interrupt_at_any_call_leaves_a_log_that_goes_on(tmp_path, key, monkeypatch):
-    class Interrupting(Failing):
-        def __getattr__(self, name):
-            real = getattr(os, name)
-            if name not in self._calls:
-                return real
-
-            def call(*arguments, **named):
-                self._left -= 1
-                done = None if name in SYNCS else real(*arguments, **named)
-                if self._left == 0:
-                    raise KeyboardInterrupt
-                return done
-
-            return call
-
     for at in range(1, 90, 2):
         log = Log(tmp_path / f"log{at}", key, seal_every=3)
         indices = {}
@@ -169,6 +175,104 @@ def test_an_interrupt_at_any_call_leaves_a_log_that_goes_on(tmp_path, key, monke
                     continue
         indices[log.append({"i": 10})] = 10
         holds(log.path, key, indices)
+
+
+# Rotations of the key, while another process writes
+
+
+def writer_of(path, key, other_key, acknowledged):
+    """Return a writer whose key another process will replace, with two entries acknowledged."""
+    log = Log(path, key)
+    log.follow(lambda: [other_key, key])
+    acknowledged[log.append({"i": 0})] = 0
+    log.seal()
+    acknowledged[log.append({"i": 1})] = 1
+    return log
+
+
+def goes_on(log, acknowledged, numbers):
+    for i in numbers:
+        acknowledged[log.append({"i": i})] = i
+    log.seal()
+
+
+def count_of(monkeypatch, do):
+    counting = Failing(10**9, errno.EIO)
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "os", counting)
+        do()
+    return 10**9 - counting._left
+
+
+@pytest.mark.usefixtures("unsynced")
+def test_a_hand_over_that_stops_at_any_call_stops_no_writer_and_loses_nothing(
+    tmp_path, key, other_key, monkeypatch
+):
+    """What a kill leaves between two calls, a call leaves that fails and all after it too."""
+    writer_of(tmp_path / "counted", key, other_key, {})
+    total = count_of(monkeypatch, lambda: Log(tmp_path / "counted", other_key, earlier=[key]))
+    signed_by = set()
+    for at in range(1, total + 1):
+        path, acknowledged = tmp_path / f"log{at}", {}
+        log = writer_of(path, key, other_key, acknowledged)
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "os", Failing(at, errno.EIO, forever=True))
+            with suppress(StorageError):
+                Log(path, other_key, earlier=[key])
+        goes_on(log, acknowledged, range(2, 4))
+        signed_by.add(log.key.public_bytes)
+        assert verify(path, [VerifierKey.of(log.origin, key)]).examined.faults == []
+        holds(path, other_key, acknowledged, earlier=[key])
+    assert total > 50
+    assert len(signed_by) == 2
+
+
+@pytest.mark.usefixtures("unsynced")
+@pytest.mark.parametrize("handed_over", ["whole", "acknowledged", "sealed"])
+def test_a_writer_that_fails_while_it_follows_a_rotation_loses_nothing(
+    tmp_path, key, other_key, monkeypatch, handed_over
+):
+    def prepared(path, acknowledged):
+        log = writer_of(path, key, other_key, acknowledged)
+        if handed_over == "whole":
+            Log(path, other_key, earlier=[key])
+        else:
+            other = Log(path, key)
+            other.append(rotated(*(VerifierKey.of(log.origin, each) for each in (key, other_key))))
+            if handed_over == "sealed":
+                other.seal()
+        return log
+
+    log = prepared(tmp_path / "counted", {})
+    total = count_of(monkeypatch, lambda: goes_on(log, {}, range(2, 4)))
+    for at in range(1, total + 1, 2):
+        path, acknowledged = tmp_path / f"log{at}", {}
+        log = prepared(path, acknowledged)
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "os", Failing(at, errno.EIO, forever=True))
+            with suppress(StorageError):
+                goes_on(log, acknowledged, range(2, 4))
+        holds(path, other_key, acknowledged, earlier=[key])
+        assert verify(path, [VerifierKey.of(log.origin, key)]).examined.faults == []
+    assert total > 20
+
+
+@pytest.mark.usefixtures("unsynced")
+def test_a_writer_that_is_interrupted_while_it_follows_a_rotation_goes_on(
+    tmp_path, key, other_key, monkeypatch
+):
+    for at in range(1, 60):
+        path, acknowledged = tmp_path / f"log{at}", {}
+        log = writer_of(path, key, other_key, acknowledged)
+        other = Log(path, key)
+        other.append(rotated(*(VerifierKey.of(log.origin, each) for each in (key, other_key))))
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "os", Interrupting(at, 0, CALLS))
+            with suppress(KeyboardInterrupt):
+                acknowledged[log.append({"i": 2})] = 2
+        goes_on(log, acknowledged, [3])
+        assert log.key.public_bytes == VerifierKey.of(log.origin, other_key).public_bytes
+        holds(path, other_key, acknowledged, earlier=[key])
 
 
 # Kills

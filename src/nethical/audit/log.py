@@ -29,6 +29,7 @@ from nethical.audit.notes import VerifierKey, check_name
 from nethical.audit.reading import JOURNAL, SealedTree
 from nethical.audit.recovery import State
 from nethical.audit.rotation import rotated, signer
+from nethical.audit.succession import handed_over_to, newer_keys, not_here, successor
 from nethical.audit.tiles import TILE_WIDTH, RightEdge, Tile, encode_bundle
 from nethical.errors import IntegrityError, StorageError
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from nethical.audit.files import Appendable
+    from nethical.errors import NethicalError
 
 __all__ = ["Log", "Sealed", "new_origin"]
 
@@ -75,29 +77,31 @@ class _Writing:
 
     __slots__ = ("_errors", "_lock")
 
-    def __init__(self, lock: AbstractContextManager[None], errors: list[str]) -> None:
+    def __init__(self, lock: AbstractContextManager[None], errors: list[NethicalError]) -> None:
         self._lock = lock
         self._errors = errors
 
     def __enter__(self) -> None:
         if self._errors:
             raise StorageError(
-                f"the log stopped at an earlier error: {self._errors[0]}",
-                mend="run again: the next run heals the log",
+                f"the log stopped at an earlier error: {self._errors[0].what}",
+                mend=self._errors[0].mend
+                if isinstance(self._errors[0], IntegrityError)
+                else "run again: the next run heals the log",
             )
         try:
             self._lock.__enter__()
         except StorageError as error:
-            self._errors.append(error.what)
+            self._errors.append(error)
             raise
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         if isinstance(error, StorageError | IntegrityError):
-            self._errors.append(error.what)
+            self._errors.append(error)
         try:
             self._lock.__exit__(None, None, None)
         except StorageError as closing:
-            self._errors.append(closing.what)
+            self._errors.append(closing)
             raise
 
 
@@ -135,14 +139,16 @@ class Log:
         self._named = origin
         self._seal_every = seal_every
         self._on_recovery = on_recovery
-        self._errors: list[str] = []
+        self._own_keys: Callable[[], Sequence[Ed25519PrivateKey]] = tuple
+        self._errors: list[NethicalError] = []
         self._size = 0
         self._state: State | None = None
+        self._known: State | None = None
         self._folder.make()
         with self._writing():
             recovery.begin(self._folder, origin or new_origin(), key)
             with self._folder.appending(JOURNAL) as journal:
-                self._take_over(journal, earlier)
+                self._take_over(journal, key, earlier)
                 state = self._keep(self._current(journal))
         self.origin = state.checkpoint.origin
 
@@ -159,6 +165,15 @@ class Log:
     def key(self) -> VerifierKey:
         """Return the key by which others verify this log."""
         return VerifierKey.of(self.origin, self._key)
+
+    def follow(self, own_keys: Callable[[], Sequence[Ed25519PrivateKey]]) -> None:
+        """Go on writing where the key is replaced meanwhile, if its heir can be checked to be one.
+
+        Args:
+            own_keys: Returns the keys of the writer's folder, newest first; asked when another
+                key signed the log. See ``succession`` for what must hold then.
+        """
+        self._own_keys = own_keys
 
     def append(self, document: Any) -> int:  # noqa: ANN401 - any JSON value
         """Log a document, and return its index once it is on the disk.
@@ -194,20 +209,22 @@ class Log:
             state = self._keep(self._seal(journal, self._current(journal), self._key))
         return Sealed(state.checkpoint, state.note)
 
-    def _take_over(self, journal: Appendable, earlier: Sequence[Ed25519PrivateKey]) -> None:
+    def _take_over(
+        self, journal: Appendable, new: Ed25519PrivateKey, earlier: Sequence[Ed25519PrivateKey]
+    ) -> None:
         """Let the key that signed so far, if it is an earlier one, hand the log over."""
         note = self._folder.read("checkpoint", 1 << 20) or b""
         origin = read_checkpoint(note).origin if note and earlier else ""
-        if origin and signer(note, [VerifierKey.of(origin, self._key)]):
+        if origin and signer(note, [VerifierKey.of(origin, new)]):
             return
         for old in earlier:
             if signer(note, [VerifierKey.of(origin, old)]):
                 state = recovery.load(self._folder, old, self._named)
                 told = [self._on_recovery(state.torn_bytes)] if state.torn_bytes else []
-                told.append(rotated(*(VerifierKey.of(origin, key) for key in (old, self._key))))
+                told.append(rotated(*(VerifierKey.of(origin, key) for key in (old, new))))
                 self._acknowledge(journal, state, [encode_entry(each) for each in told])
                 state = self._seal(journal, state, old)
-                self._folder.replace("checkpoint", sign_checkpoint(state.checkpoint, self._key))
+                self._folder.replace("checkpoint", sign_checkpoint(state.checkpoint, new))
                 return
 
     def _commit(self, entries: list[bytes]) -> range:
@@ -229,15 +246,37 @@ class Log:
         It is remembered again by ``_keep`` alone: what is interrupted in between is read anew.
         """
         state, self._state = self._state, None
+        seen = 0 if state is None else state.size
         if state is None or not self._catch_up(journal, state):
-            state = recovery.load(self._folder, self._key, self._named)
-            if state.torn_bytes:
-                torn, state.torn_bytes = state.torn_bytes, 0
-                self._acknowledge(journal, state, [encode_entry(self._on_recovery(torn))])
+            state, seen = self._reloaded(journal), 0
+        if state.size > seen:  # others may have been handing the log over when they were killed
+            new = handed_over_to(state, self._folder, self._key)
+            if new is not None:
+                return self._hand_over(journal, new)
         return state
+
+    def _reloaded(self, journal: Appendable) -> State:
+        if self._known is not None:
+            new = successor(self._folder, self._key, self._known, self._own_keys)
+            self._key = new or self._key
+        state = recovery.load(self._folder, self._key, self._named)
+        if state.torn_bytes:
+            torn, state.torn_bytes = state.torn_bytes, 0
+            self._acknowledge(journal, state, [encode_entry(self._on_recovery(torn))])
+        return state
+
+    def _hand_over(self, journal: Appendable, new: VerifierKey) -> State:
+        """Finish a hand-over that was interrupted, and go on with the new key."""
+        for key in newer_keys(self._own_keys(), self._key):
+            if VerifierKey.of(new.name, key) == new:
+                self._take_over(journal, key, [self._key])
+                self._key = key
+                return recovery.load(self._folder, key, self._named)
+        raise not_here(self._folder, new)
 
     def _keep(self, state: State) -> State:
         self._state, self._size = state, state.size
+        self._known = state
         return state
 
     def _catch_up(self, journal: Appendable, state: State) -> bool:

@@ -20,7 +20,7 @@ from nethical.audit.checkpoint import (
 from nethical.audit.entries import canonical_faults
 from nethical.audit.journal import first_index, scan_records
 from nethical.audit.merkle import EMPTY_ROOT, leaf_hashes
-from nethical.audit.notes import VerifierKey
+from nethical.audit.notes import VerifierKey, split_note
 from nethical.audit.reading import JOURNAL, MAX_JOURNAL_BYTES, SealedTree, explained
 from nethical.audit.tiles import TILE_WIDTH, RightEdge, Tile, tiles_at
 from nethical.errors import IntegrityError, UsageError
@@ -150,12 +150,24 @@ def _checkpoint(
     path = folder.path / "checkpoint"
     note = folder.read("checkpoint", 1 << 20) or b""
     try:
-        found = read_checkpoint(note).origin
-        checkpoint = open_checkpoint(note, VerifierKey.of(found, key))
+        found, lines = read_checkpoint(note).origin, split_note(note)[1]
+        own = VerifierKey.of(found, key)
+        if own.key_id in {line.key_id for line in lines}:
+            checkpoint = open_checkpoint(note, own)
+        else:
+            checkpoint = None
     except UsageError as error:
         raise IntegrityError(f"{path}: {error.what}", mend=_MEND) from error
     except IntegrityError as error:
         raise explained(path, error) from error
+    if checkpoint is None:
+        signed_by = ", ".join(f"{line.name}+{line.key_id.hex()}" for line in lines)
+        raise IntegrityError(
+            f"{path}: no believed key signed it: {found}+{own.key_id.hex()} is the key here, "
+            f"{signed_by} signed",
+            mend="set NETHICAL_HOME to the folder of that key, or name another folder with "
+            "--audit-path",
+        )
     if origin is not None and origin != found:
         raise UsageError(
             f"{folder.path} is the log {found}, not {origin}",

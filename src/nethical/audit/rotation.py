@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["believed_keys", "open_log", "rotated", "signer"]
+__all__ = ["believed_keys", "followed_keys", "open_log", "rotated", "signer"]
 
 _MAX_NOTE = 1 << 20
 
@@ -100,8 +100,19 @@ def believed_keys(path: Path, named: Sequence[VerifierKey]) -> list[VerifierKey]
     """
     folder = Folder(path)
     with folder.reading():
-        head = _signed(folder, "checkpoint")
-        names = folder.names("checkpoints")
+        head, names = _signed(folder, "checkpoint"), folder.names("checkpoints")
+    return _followed(folder, named, head, names)
+
+
+def followed_keys(folder: Folder, named: Sequence[VerifierKey]) -> list[VerifierKey]:
+    """Return the same as ``believed_keys``, for who holds the log's lock."""
+    head, names = _signed(folder, "checkpoint"), folder.names("checkpoints")
+    return _followed(folder, named, head, names)
+
+
+def _followed(
+    folder: Folder, named: Sequence[VerifierKey], head: _Signed | None, names: Sequence[str]
+) -> list[VerifierKey]:
     if head is None:
         return list(named)
     size = head.checkpoint.tree_size

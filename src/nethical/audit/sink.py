@@ -10,7 +10,7 @@ from nethical.audit import anchors as outside
 from nethical.audit.entries import decode_entry, encode_entry
 from nethical.audit.folder import AuditFolder
 from nethical.audit.log import Log
-from nethical.audit.reading import LogReader
+from nethical.audit.rotation import open_log
 from nethical.audit.runs import Event, LoggedRun, events_digest, find_run
 from nethical.audit.tiles import MAX_ENTRY_BYTES
 from nethical.audit.views import chunk_name, keep_large, write_views
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from nethical.audit.anchors import Anchor
     from nethical.audit.folder import Held
+    from nethical.audit.reading import LogReader
     from nethical.facts import Fact
     from nethical.keys import Keys
 
@@ -82,6 +83,7 @@ class AuditSink:
         self.folder = AuditFolder(path)
         self.folder.make()
         self.log = Log(self.folder.log_path, keys.log_key(), earlier=keys.earlier_log_keys())
+        self.log.follow(keys.log_keys)
         self.audit: RunAudit | None = None
         self._anchors = tuple(anchors)
         self._clock = clock
@@ -171,22 +173,26 @@ class AuditSink:
         self.log.seal()
         run = LoggedRun(self._run_id, tuple(self._events))
         with self.folder.lock():
-            reader = LogReader(self.folder.log_path, self.log.key)
+            reader = self._reader()
             write_views(self.folder.runs / self._run_id, run, reader)
             self.folder.link_latest(self._run_id, chunk_name(run))
         self._has_ended = True
         kept = []
         for anchor in self._anchors if error is None else ():
-            outside.keep(anchor, reader.note, self.log.key)
+            outside.keep(anchor, reader.note, reader.key or self.log.key)
             kept.append(anchor.spec)
         root, size = reader.checkpoint.root_hash.hex(), reader.tree_size
         self.audit = RunAudit(self.folder.path, root, size, reader.note, tuple(kept))
+
+    def _reader(self) -> LogReader:
+        """Return a reader of the log, whose key may just have been replaced by another process."""
+        return open_log(self.folder.log_path, [self.log.key])
 
     def _bury_the_dead(self) -> None:
         """Log the end of each run that died, and write its views; hold the folder's lock."""
         for dead in self.folder.dead():
             try:
-                reader = LogReader(self.folder.log_path, self.log.key)
+                reader = self._reader()
                 run = find_run(reader, dead.run_id, first=dead.first_index)
             except IntegrityError:
                 self.folder.bury(dead)  # it died before it logged anything
@@ -197,7 +203,7 @@ class AuditSink:
                 now = timestamp(self._clock())
                 self.log.append({**fact.to_document(), "run_id": dead.run_id, "timestamp": now})
             self.log.seal()
-            reader = LogReader(self.folder.log_path, self.log.key)
+            reader = self._reader()
             run = find_run(reader, dead.run_id, first=dead.first_index)
             write_views(self.folder.runs / dead.run_id, run, reader)
             self.folder.bury(dead)
