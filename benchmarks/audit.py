@@ -1,6 +1,7 @@
 """Measure the audit log against the disk, against OpenSSL, and against pymerkle if it is there.
 
-    python benchmarks/audit.py [--entries 1000000] [--only append,group,events,verify]
+    python benchmarks/audit.py [--entries 1000000] [--runs 4000]
+                               [--only append,group,events,verify,runs]
 
 What is compared runs interleaved or one after the other in one process, on one disk, and is
 told as a ratio: the disk of a shared machine is twice as fast at one minute as at another.
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 HERE = Path(__file__).resolve().parent
-SECTIONS = ("append", "group", "events", "verify")
+SECTIONS = ("append", "group", "events", "verify", "runs")
 GROUP = 256
 
 
@@ -143,8 +144,8 @@ def verify(folder: Path, n: int) -> dict[str, Any]:
     """Append and examine a large log, each in a process of its own, and prove entries of it."""
     found: dict[str, Any] = {"entries": n}
     path = folder / "large"
-    cost, _ = child(folder, "build", str(path), str(n))
-    found["append_peak_mb"] = cost.peak_mb
+    _, text = child(folder, "build", str(path), str(n))
+    found["append_peak_mb"] = json.loads(text)["peak_mb"]
     limit = openssl_seconds(366, n) + openssl_seconds(65, n)
     for name, contents in (("hashes", "no"), ("hashes and contents", "yes")):
         costs = [child(folder, "examine", str(path), contents) for _ in range(3)]
@@ -154,10 +155,20 @@ def verify(folder: Path, n: int) -> dict[str, Any]:
             "entries_per_s": n / seconds,
             "entries_per_cpu_s": n / min(each["cpu_seconds"] for each in times),
             "of_openssl": limit / seconds,
-            "peak_mb": max(cost.peak_mb for cost, _ in costs),
+            "peak_mb": max(each["peak_mb"] for each in times),
         }
     _, text = child(folder, "prove", str(path), str(n))
     return found | json.loads(text)
+
+
+def runs(folder: Path, n: int) -> dict[str, Any]:
+    """Log whole runs as the pipeline does, and do what ``nethical audit verify`` does."""
+    path = folder / "audit"
+    _, text = child(folder, "build_runs", str(path), str(n))
+    found: dict[str, Any] = json.loads(text)
+    costs = [child(folder, "verify_runs", str(path)) for _ in range(3)]
+    times = [json.loads(text) for _, text in costs]
+    return found | min(times, key=lambda each: each["verify_cpu_s"])
 
 
 def child(folder: Path, *arguments: str):  # noqa: ANN201 - what `measured` returns
@@ -176,11 +187,85 @@ def openssl_seconds(size: int, count: int) -> float:
     return count * float(seconds) / int(operations)
 
 
+def peak_mb() -> float:
+    """Return the most memory that this process had; the kernel counts it from its own start."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
+
+
 def build(path: str, n: str) -> None:
     """Append n entries."""
     log = new_log(Path(path), seal_every=1 << 14)
     log.extend(fact(i) for i in range(int(n)))
     log.seal()
+    print(json.dumps({"peak_mb": peak_mb()}))
+
+
+class Kept:
+    """Keeps the facts of a run, and None where it was sealed, to tell them again."""
+
+    def __init__(self) -> None:
+        self.facts: list[Any] = []
+
+    def record(self, fact: object, **_when: object) -> None:
+        """Keep a fact."""
+        self.facts.append(fact)
+
+    def seal(self) -> None:
+        """Keep that it was sealed."""
+        self.facts.append(None)
+
+
+def build_runs(path: str, n: str) -> None:
+    """Train once, and log n runs that have the facts of that one."""
+    from datetime import UTC, datetime
+
+    from nethical import Plan, train
+    from nethical.audit.sink import AuditSink
+    from nethical.keys import Keys, default_home
+    from nethical.registry import Registry
+    from nethical.run import Run
+
+    kept, keys = Kept(), Keys(default_home())
+    registry = Registry(Path("models"), keys, lambda: datetime.now(UTC))
+    train(Plan("logistic", data="sklearn:breast_cancer"), run=Run([kept]), registry=registry)
+    cpu, piece = [], max(1, int(n) // 20)
+    for _ in range(int(n)):
+        began = time.process_time()
+        with AuditSink(Path(path), keys) as sink:
+            run = Run([sink])
+            for each in kept.facts:
+                if each is None:
+                    run.seal()
+                else:
+                    run.record(each)
+        cpu.append(time.process_time() - began)
+    found = {
+        "entries_per_run": len([each for each in kept.facts if each]) + 1,
+        "first_cpu_ms_per_run": statistics.median(cpu[:piece]) * 1000,
+        "last_cpu_ms_per_run": statistics.median(cpu[-piece:]) * 1000,
+    }
+    print(json.dumps(found))
+
+
+def verify_runs(path: str) -> None:
+    """Verify an audit folder, and tell how long it took."""
+    from nethical.audit.verification import believed, verify
+    from nethical.keys import Keys, default_home
+
+    began = time.process_time()
+    found = verify(Path(path), believed(Path(path) / "log", Keys(default_home()), ()))
+    took = time.process_time() - began
+    found.examined.check()
+    size = found.examined.checkpoint.tree_size
+    told = {
+        "entries": size,
+        "checkpoints": found.examined.checkpoints,
+        "verify_cpu_s": took,
+        "entries_per_cpu_s": size / took,
+        "peak_mb": peak_mb(),
+    }
+    print(json.dumps(told))
 
 
 def examine_once(path: str, contents: str) -> None:
@@ -193,7 +278,7 @@ def examine_once(path: str, contents: str) -> None:
     began, cpu = time.perf_counter(), time.process_time()
     examine(Path(path), key, contents=contents == "yes").check()
     took = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu}
-    print(json.dumps(took))
+    print(json.dumps(took | {"peak_mb": peak_mb()}))
 
 
 def fixed_key():  # noqa: ANN201 - the library is imported where it is used
@@ -250,11 +335,13 @@ def shown(section: str, found: dict[str, Any], indent: str = "  ") -> None:
 def main() -> None:
     """Run the sections that were asked for."""
     parts = {"build": build, "examine": examine_once, "prove": prove}
+    parts |= {"build_runs": build_runs, "verify_runs": verify_runs}
     if len(sys.argv) > 1 and sys.argv[1] in parts:
         parts[sys.argv[1]](*sys.argv[2:])
         return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--entries", type=int, default=1_000_000)
+    parser.add_argument("--runs", type=int, default=4000)
     parser.add_argument("--only", default=",".join(SECTIONS))
     parser.add_argument("--folder", default=None, help="where to write: the disk to measure")
     args = parser.parse_args()
@@ -268,6 +355,8 @@ def main() -> None:
             folder = Path(name)
             if section == "verify":
                 results[section] = verify(folder, args.entries)
+            elif section == "runs":
+                results[section] = runs(folder, args.runs)
             else:
                 results[section] = {"append": append, "group": group, "events": events}[section](
                     folder
