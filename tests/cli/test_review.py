@@ -263,11 +263,34 @@ def test_no_password_of_a_database_is_logged(filled, tmp_path):
     url = f"sqlite:///{tmp_path}/training_governance_data/governance.db"
     filled("review", "claim", "--as", "ada", "--enable-audit", "--phase89-storage", url)
     assert url in logged(tmp_path)
-    secret = url.replace("sqlite://", "postgresql://ada:my-word@host") + "?password=my-word"
-    words = ("--as", "ada", "--enable-audit", "--phase89-storage", secret)
+    where = "nobody+nothing://ada:my/word@host/reviews?password=my-word"
+    words = ("--as", "ada", "--enable-audit", "--phase89-storage", where)
     refused = filled("review", "claim", *words, code=2)
-    assert "ada:***@host" in logged(tmp_path)
-    assert "my-word" not in refused.err + logged(tmp_path)
+    assert "nobody+nothing://ada:***@host/reviews" in logged(tmp_path)
+    for word in ("my-word", "my/word"):
+        assert word not in refused.err + logged(tmp_path)
+
+
+def test_what_is_wrong_with_an_answer_is_not_logged(filled, tmp_path):
+    filled("review", "claim", "--as", "ada", "--enable-audit")
+    words = ("--as", "ada", "--decision", "block", "--enable-audit")
+    filled("review", "submit", *words, "--tag", "policy_gapp", code=2)
+    filled("review", "submit", *words, "--confidence", "1.75", code=2)
+    for word in ("review submit", "policy_gapp", "1.75"):
+        assert word not in logged(tmp_path)
+
+
+def test_an_answer_that_cannot_be_logged_is_not_kept(filled, tmp_path):
+    home = tmp_path / "home"
+    case_id = filled("review", "claim", "--as", "ada", "--json").document["case"]["case_id"]
+    home.mkdir(mode=0o700)
+    (home / "row.key").write_bytes(b"short")
+    (home / "row.key").chmod(0o600)
+    env = {"NETHICAL_HOME": str(home)}
+    words = ("review", "submit", "--as", "ada", "--decision", "block")
+    filled(*words, "--enable-audit", env=env, code=6)
+    assert filled("review", "list", case_id, "--as", "ada", "--json").document["own"] is None
+    filled(*words, env=env)  # nothing is logged, so no key is needed
 
 
 # --- people
@@ -277,14 +300,20 @@ def test_people_are_added_listed_and_disabled(review, tmp_path):
     people = people_of(tmp_path)
     people.add("ada", "approver", PHRASE)
     people.add("bob", "viewer", PHRASE)
+    people.add("rita", "reviewer", PHRASE)
     listed = review("review", "users", "list", "--json")
     assert [(p["name"], p["role"]) for p in listed.document["people"]] == [
         ("ada", "approver"),
         ("bob", "viewer"),
+        ("rita", "reviewer"),
     ]
     assert "argon2" not in listed.out
     assert review("review", "claim", "--as", "ada")
-    for words in ("claim --as bob", "claim --as eve", "expire --days 1 --as ada", "list --as eve"):
+    report = "report none.csv --model none --as"
+    for words in (
+        *("claim --as bob", "claim --as eve", "expire --days 1 --as ada", "list --as eve"),
+        *(f"{report} bob", f"{report} rita --severity emergency"),
+    ):
         assert "may not act as" in review("review", *words.split(), code=2).err
     assert "ada is disabled" in review("review", "users", "disable", "ada").out
     review("review", "claim", "--as", "ada", code=2)

@@ -42,6 +42,19 @@ def test_a_wrong_name_or_password_is_told_alike(site, name, password):
     assert not any(c.startswith("nethical=") for c in answer.headers.get_list("set-cookie"))
 
 
+def test_a_stranger_is_not_told_where_a_store_is_that_cannot_be_read(site):
+    ada, stranger = site.browser("ada"), site.browser()
+    stranger.cookies.set("nethical", "x" * 43)
+    site.desk.store.close()
+    next((site.folder / "training_governance_data").glob("*.db")).write_bytes(b"no database" * 999)
+    for path in ("/", "/review", "/api/v1/me"):
+        for browser in (stranger, ada):
+            answer = browser.get(path)
+            assert answer.status_code in {409, 503}
+            assert "The pages cannot be made now." in answer.text
+            assert "governance" not in answer.text
+
+
 def test_a_sign_in_without_the_form_is_refused(site):
     browser = site.browser()
     fields = {"name": "ada", "password": site.password}

@@ -19,7 +19,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from nethical.audit import merkle
-from nethical.audit.logged_operations import OPERATION, LoggedOperation, OperationPairs
+from nethical.audit.logged_operations import BESIDE, OPERATION, LoggedOperation, OperationPairs
 from nethical.audit.reading import LogReader
 from nethical.audit.rotation import open_log
 from nethical.audit.runs import ENDS, Event, events, is_run_id
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FollowedLog", "LogSoFar", "RunSummary"]
 
+TYPED = (b'"event_type":',)
 _MEND = (
     "run `nethical audit verify` on it, and restore it from a copy; a server that is started again "
     "reads it anew and cannot tell"
@@ -119,7 +120,7 @@ class _Told:
                 begun = event.document.get("begun_index")
                 if isinstance(begun, int) and beside.get(begun, self.beside.get(begun, 0)) is None:
                     beside[begun] = event.index
-            elif event.event_type == OPERATION or named is None:
+            elif event.event_type in {OPERATION, *BESIDE}:
                 beside[event.index] = None
         return _Told({**self.runs, **runs}, {**self.beside, **beside})
 
@@ -244,7 +245,7 @@ class FollowedLog:
             self._read_new(reader)
             told, size = self._told, reader.tree_size
         if len(reader) > size:  # acknowledged, and not sealed: it is told, and not remembered
-            told = told.with_entries(events(reader.entries(size), size))
+            told = told.with_entries(events(reader.entries(size), size, holding=TYPED))
         return LogSoFar(reader, told)
 
     def _opened(self) -> LogReader | None:
@@ -306,5 +307,5 @@ def _hashed(reader: LogReader, edge: RightEdge) -> Iterator[Event]:
     entries = islice(reader.entries(first), size - first)
     while some := list(islice(entries, TILE_WIDTH)):
         edge.extend(b"".join(merkle.leaf_hashes(some)))
-        yield from events(some, first, holding=[b'"event_type":'])
+        yield from events(some, first, holding=TYPED)
         first += len(some)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["LoggedOperation", "OperationPairs", "all_operations"]
 
 OPERATION = "operation"
-_BESIDE = ("key_rotated", "recovered")
+BESIDE = ("key_rotated", "recovered")
 _SAME = ("command", "arguments", "by")
 
 
@@ -87,7 +87,7 @@ def all_operations(reader: LogReader) -> list[LoggedOperation]:
     pairs = OperationPairs()
     found = []
     for event in events(reader.entries(), 0, holding=[b'"event_type":']):
-        if event.event_type in _BESIDE:
+        if event.event_type in BESIDE:
             found.append(LoggedOperation(event))
         elif event.event_type == OPERATION:
             told = pairs.take(event)

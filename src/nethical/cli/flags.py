@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from argparse import SUPPRESS
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,7 +32,6 @@ __all__ = [
     "add_storage_flag",
     "audit_path",
     "audited",
-    "without_password",
 ]
 
 DEFAULT_AUDIT_PATH = "training_audit_logs"
@@ -151,19 +149,16 @@ def audit_path(given: Mapping[str, Any]) -> Path | None:
 NO_ARGUMENTS = {"command", "action", "run", "json", "enable_audit", "audit_path", "operation"}
 # What somebody wrote in their own words is not put where nothing can be deleted, nor what they
 # answered where whoever answers next may read it.
-NO_ARGUMENTS |= {"rationale", "decision", "tag", "confidence"}
-_PASSWORD = re.compile(r"(?<=://)([^/?#\s:]*):[^/?#\s]*@")
-_SECRET = re.compile(r"([?&](?:password|passwd|passfile|sslpassword|token|secret)=)[^&\s]*")
+NO_ARGUMENTS |= {"rationale", "decision", "tag", "confidence", "answer"}
 
 
-def without_password(value: str) -> str:
-    """Return an argument as a log may keep it: without what a URL in it hides.
+def _told(name: str, value: object) -> str:
+    """Return an argument as a log keeps it."""
+    if name != "phase89_storage" or "://" not in str(value):
+        return str(value)
+    from nethical.governance.database import database_url, without_password
 
-    Example:
-        >>> without_password("postgresql://ada:pass@host/reviews?sslmode=require&password=word")
-        'postgresql://ada:***@host/reviews?sslmode=require&password=***'
-    """
-    return _SECRET.sub(r"\1***", _PASSWORD.sub(r"\1:***@", value))
+    return without_password(database_url(str(value)))
 
 
 @contextmanager
@@ -180,7 +175,7 @@ def audited(args: argparse.Namespace, keys: Keys, console: Console) -> Iterator[
     from nethical.audit.operations import operation
 
     arguments = {
-        name: without_password(str(value))
+        name: _told(name, value)
         for name, value in given.items()
         if name not in NO_ARGUMENTS and value is not None and value is not False and value != []
     }

@@ -162,6 +162,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from nethical.cli.reviewing import act
     from nethical.keys import Keys, default_home
 
+    if "decision" in args:  # what is wrong with an answer is said before anything is logged
+        from nethical.governance.reviews import Answer
+
+        args.answer = Answer(args.decision, tuple(args.tag), args.rationale, args.confidence)
     keys = Keys(default_home())
     with audited(args, keys, console) as results:
         done = act(args, keys, console)

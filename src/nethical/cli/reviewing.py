@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from nethical.cli.flags import acting_person
+from nethical.cli.flags import acting_person, audit_path
 from nethical.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nethical.cli.console import Console
     from nethical.governance.people import People, Person
     from nethical.governance.queue import ReviewQueue
-    from nethical.governance.reviews import CaseView, Given
+    from nethical.governance.reviews import Answer, CaseView, Given
     from nethical.keys import Keys
     from nethical.metrics.intervals import Interval
 
@@ -27,6 +27,7 @@ NEEDED = {
     "claim": "reviewer",
     "submit": "reviewer",
     "adjudicate": "reviewer",
+    "report": "reviewer",
     "stats": "approver",  # a stratum of one case would say what the model said of it
     "import": "approver",  # it answers and adjudicates for others
     "release": "approver",
@@ -50,7 +51,10 @@ def act(args: argparse.Namespace, keys: Keys, console: Console) -> Done:
     queue = ReviewQueue(GovernanceStore(args.phase89_storage, _now), _now)
     if args.action == "users":
         return _users(args, queue, console)
-    person = acting_person(args, queue.store, NEEDED.get(args.action, "viewer"))
+    needed = NEEDED.get(args.action, "viewer")
+    if getattr(args, "severity", "") == "EMERGENCY":
+        needed = "approver"  # it comes before all that others hold
+    person = acting_person(args, queue.store, needed)
     if args.action in _WITH_KEYS:
         return _WITH_KEYS[args.action](args, queue, keys, person, console)
     return _ACTIONS[args.action](args, queue, person, console)
@@ -135,21 +139,17 @@ def _answer(
     args: argparse.Namespace, queue: ReviewQueue, keys: Keys, person: str, console: Console
 ) -> Done:
     """Keep an answer to a slot, or of a third person."""
-    from nethical.governance.reviews import Answer
-
-    answer = Answer(args.decision, tuple(args.tag), args.rationale, args.confidence)
+    answer: Answer = args.answer
     case_id = args.case or queue.held(person)
     if case_id is None:
         raise UsageError(f"{person} has claimed no case", mend="run `nethical review claim`")
+    logged = {"case_id": case_id, "by": person}
+    if audit_path(vars(args)) is not None:
+        logged["answer"] = answer.sealed(case_id, keys.row_key())
     keep = queue.adjudicate if args.action == "adjudicate" else queue.submit
     view = keep(case_id, person, answer)
     _show(view, console)
-    logged = {
-        "case_id": view.case_id,
-        "by": person,
-        "state": view.state,
-        "answer": answer.sealed(view.case_id, keys.row_key()),
-    }
+    logged["state"] = view.state
     if args.action == "adjudicate":  # nobody is to answer after them
         logged["decision"] = answer.decision
     return Done(view.to_document(), logged)

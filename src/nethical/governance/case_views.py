@@ -18,6 +18,7 @@ from nethical.governance.reviews import (
     Given,
     ListedCase,
     ModelVerdict,
+    Source,
     State,
     is_same_person,
 )
@@ -149,7 +150,7 @@ def shown(
         tuple(given.values()) if is_closed or may == ADJUDICATE else (),
         third,
         case.label,
-        _verdict(case) if is_closed or own is not None else None,
+        _verdict(case) if is_closed or _is_told(case, own) else None,
     )
 
 
@@ -160,6 +161,15 @@ def _may(state: str, reviewer: str, slot: str | None) -> str:
     if state == State.ADJUDICATING and reviewer and slot is None:
         return ADJUDICATE
     return ""
+
+
+def _is_told(case: Any, own: Given | None) -> bool:  # noqa: ANN401 - a row that holds the case
+    """Return whether the model's verdict on an open case is told to who answered it.
+
+    That on a reported row is not: somebody could report one like a case that they have yet to
+    answer, and read there what the model says of both.
+    """
+    return own is not None and case.source != Source.REPORTED
 
 
 def _verdict(case: sa.Row[Any]) -> ModelVerdict:

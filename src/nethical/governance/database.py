@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
-__all__ = ["Database", "database_url"]
+__all__ = ["Database", "database_url", "without_password"]
 
 DATABASE = "governance.db"
 VERSION_TABLE = "nethical_schema"
@@ -48,6 +48,16 @@ def database_url(place: str) -> sa.URL:
             "the URL of the governance store cannot be read",
             mend="give a folder, or a URL as postgresql+psycopg://user@host/database",
         ) from error
+
+
+def without_password(url: sa.URL) -> str:
+    """Return a URL as it may be shown and logged: its query may hold a password as well.
+
+    Example:
+        >>> without_password(sa.make_url("postgresql://ada:a/word@host/db?password=b"))
+        'postgresql://ada:***@host/db'
+    """
+    return url.set(query={}).render_as_string()
 
 
 class Database:
@@ -87,7 +97,7 @@ class Database:
 
     def __str__(self) -> str:
         """Return where it is, without a password."""
-        return str(self._path) if self._path else self.url.render_as_string()
+        return str(self._path) if self._path else without_password(self.url)
 
     def now(self) -> str:
         """Return the current UTC time as it is stored."""

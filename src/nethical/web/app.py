@@ -1,5 +1,6 @@
 """The pages as one app: their routes, what answers errors, and the guard around it all."""
 
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -13,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from nethical.errors import DataError, NethicalError, StorageError
+from nethical.errors import DataError, IntegrityError, NethicalError, StorageError
 from nethical.web import (
     api,
     pages_account,
@@ -100,6 +101,12 @@ def _refused(request: Request, error: Any) -> Response:  # noqa: ANN401 - a Neth
             status = HTTPStatus.UNPROCESSABLE_ENTITY
         case _:
             status = HTTPStatus.CONFLICT
+    visit = getattr(request.state, "visit", None)
+    is_stranger = visit is None or visit.session is None
+    if is_stranger and isinstance(error, StorageError | IntegrityError):
+        # Where the store lies is not theirs to know; who runs the server reads it there.
+        logging.getLogger("uvicorn.error").error("%s; %s", error.what, error.mend)
+        return _answer(request, status, "The pages cannot be made now.", "Tell who runs them.")
     return _answer(request, status, error.what, error.mend)
 
 

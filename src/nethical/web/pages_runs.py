@@ -34,10 +34,10 @@ MOST_FAULTS = 50
 # Of what kinds the cases of a run are, for who reads it may be asked about them: where all are of
 # one kind that is what the model said of each. The log has it, and `nethical audit show` tells it.
 UNTOLD = {"reviews_asked": {"drawn"}}
-# Who answers a case next must not learn what was answered, nor by whom: of an answer it is told
-# that somebody gave one, and the page of a case that is closed tells the rest.
-ANSWERS = {"review submit", "review adjudicate"}
-TOLD_OF_ANSWERS = {"person"}
+# Who answers a case next must not learn what was answered to which case, nor which cases were
+# reported: of these it is told that somebody did it, and a case that is closed tells the rest.
+BLIND = {"review submit", "review adjudicate", "review report"}
+TOLD_OF_BLIND = {"person"}
 # Where the store is may hold the password of a database.
 UNTOLD_ARGUMENTS = {"phase89_storage"}
 BRIEF = 120
@@ -79,8 +79,8 @@ def _operation_document(one: LoggedOperation) -> dict[str, Any]:
     if one.begun.event_type != OPERATION:
         told = {key: value for key, value in one.begun.document.items() if key not in OWN}
     arguments = dict(told) if isinstance(told, dict) else {}
-    if one.command.removeprefix("serve: ") in ANSWERS:
-        arguments = {key: arguments[key] for key in TOLD_OF_ANSWERS & arguments.keys()}
+    if one.command.removeprefix("serve: ") in BLIND:
+        arguments = {key: arguments[key] for key in TOLD_OF_BLIND & arguments.keys()}
     return {
         "index": one.begun.index,
         "began": one.begun.at,
