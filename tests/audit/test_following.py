@@ -187,6 +187,15 @@ def test_what_is_not_sealed_is_told_and_not_remembered(audit):
     assert [len(run.indices) for run in audit.look().runs(10)] == [1, 7]
 
 
+def test_what_is_neither_of_a_run_nor_an_operation_is_not_told(audit):
+    audit.run(1)
+    for odd in ({"event_type": "reviews_asked", "drawn": {"gray": 9}}, {"note": 1}):
+        audit.log.append(odd)
+        assert audit.look().n_operations == 0
+    audit.log.seal()
+    assert audit.look().n_operations == 0
+
+
 def test_a_log_is_followed_beyond_the_key_that_it_was_read_by(audit):
     audit.run(1)
     audit.look()
