@@ -69,15 +69,18 @@ _OF_BOTH = sa.select(case_, slot_.c.slot_id, slot_.c.state.label("slot_state")).
 _IS_FREE = sa.or_(
     slot_.c.state == FREE, sa.and_(slot_.c.state == CLAIMED, slot_.c.lease_until <= _NOW)
 )
+# What somebody who is still to answer may see; nothing else of a case is read for them.
+_BLIND = [case_.c[name] for name in ("case_id", "name", "state", "severity", "created_at")]
+_CLAIMABLE = _OF_BOTH.with_only_columns(*_BLIND, case_.c.features, case_.c.label, slot_.c.slot_id)
 _HELD = (
-    _OF_BOTH.add_columns(sa.literal_column("0").label("turn"))
+    _CLAIMABLE.add_columns(sa.literal_column("0").label("turn"))
     .where(slot_.c.reviewer == WHO, slot_.c.state == CLAIMED)
     .order_by(case_.c.rank, case_.c.due_at, case_.c.case_id)
     .limit(1)
 )
 _of_them = slot_.alias("of_them")
 _NEXT = (
-    _OF_BOTH.add_columns(sa.literal_column("1").label("turn"))
+    _CLAIMABLE.add_columns(sa.literal_column("1").label("turn"))
     .where(
         case_.c.state == State.OPEN.value,
         _IS_FREE,
