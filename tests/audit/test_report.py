@@ -486,7 +486,7 @@ def test_a_run_of_which_little_is_logged_is_told_as_far_as_it_is(whole):
     event = whole.run.events[0]
     other = Event(event.index, event.entry, {"event_type": "operation"})
     markdown, _ = both(replace(whole, run=LoggedRun(whole.run.run_id, (other,))))
-    assert "| unknown | 0 | unknown | `operation` |" in markdown
+    assert f"| unknown | {event.index} | unknown | `operation` |" in markdown
     assert "## What was asked" not in markdown
     made_up = edited(whole, lambda d: {**d, "source": "synthetic:risk"} if "source" in d else d)
     assert "**Synthetic data.** A program made up all rows" in both(made_up)[0]
