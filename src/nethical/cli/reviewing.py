@@ -27,7 +27,6 @@ NEEDED = {
     "claim": "reviewer",
     "submit": "reviewer",
     "adjudicate": "reviewer",
-    "report": "reviewer",
     "stats": "approver",  # a stratum of one case would say what the model said of it
     "import": "approver",  # it answers and adjudicates for others
     "release": "approver",
@@ -46,14 +45,15 @@ class Done:
 def act(args: argparse.Namespace, keys: Keys, console: Console) -> Done:
     """Do one action."""
     from nethical.governance.queue import ReviewQueue
+    from nethical.governance.reviews import LEVELS, role_to_report
     from nethical.governance.store import GovernanceStore
 
     queue = ReviewQueue(GovernanceStore(args.phase89_storage, _now), _now)
     if args.action == "users":
         return _users(args, queue, console)
     needed = NEEDED.get(args.action, "viewer")
-    if getattr(args, "severity", "") == "EMERGENCY":
-        needed = "approver"  # it comes before all that others hold
+    if args.action == "report":
+        needed = role_to_report(LEVELS[args.severity])
     person = acting_person(args, queue.store, needed)
     if args.action in _WITH_KEYS:
         return _WITH_KEYS[args.action](args, queue, keys, person, console)

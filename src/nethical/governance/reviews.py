@@ -39,6 +39,7 @@ __all__ = [
     "State",
     "check_reviewer",
     "is_same_person",
+    "role_to_report",
     "severity_of",
     "tenth",
 ]
@@ -193,6 +194,11 @@ class Answer:
     def label(self) -> bool | None:
         """True for block, False for allow, None for unsure."""
         return None if self.decision == UNSURE else self.decision == "block"
+
+
+def role_to_report(severity: int) -> str:
+    """Return the role that may report a row as so severe: an EMERGENCY comes before all else."""
+    return "approver" if severity == EMERGENCY else "reviewer"
 
 
 @dataclass(frozen=True)

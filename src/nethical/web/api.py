@@ -18,7 +18,7 @@ from nethical.governance.reporting import (
     reported_cases,
     table_of,
 )
-from nethical.governance.reviews import EMERGENCY, LEVELS, SEVERITIES, Answer
+from nethical.governance.reviews import LEVELS, SEVERITIES, Answer, role_to_report
 from nethical.web.access import GuardedRoute, TurnedAwayError, Visit, Visiting
 from nethical.web.api_models import (
     AnswerIn,
@@ -206,8 +206,8 @@ def report(visit: Visiting, given: ReportIn) -> Any:  # noqa: ANN401 - likewise
             mend="name one of the models that are, as /api/v1/models tells",
         )
     severity = LEVELS[given.severity] if isinstance(given.severity, str) else given.severity
-    if severity == EMERGENCY and not visit.person.may_act_as("approver"):
-        raise TurnedAwayError(403, "An EMERGENCY comes before all else: an approver reports one.")
+    if not visit.person.may_act_as(needed := role_to_report(severity)):
+        raise TurnedAwayError(403, f"Only an {needed} reports rows as {SEVERITIES[severity]}.")
     model_id, model = deciding_model(desk.registry, current.name)
     frame = table_of(model, given.rows)
     cases = reported_cases(model, model_id, desk.keys.row_key(), frame, severity)
